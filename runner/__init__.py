@@ -1,0 +1,46 @@
+"""`runner`: a Ray-based distributed job runner for batch LLM-agent games.
+
+This is what a game author imports; `python -m runner` is what a researcher runs.
+"""
+
+from runner.errors import LimitReached, ModelFault
+from runner.game import (
+    NO_FALLBACK,
+    RANDOM,
+    Game,
+    Kind,
+    Layout,
+    NoRules,
+    Outcome,
+    Policy,
+    Reply,
+    Request,
+    Seat,
+    Step,
+    Table,
+    play,
+)
+from runner.policy import RandomPolicy, ScriptedPolicy
+
+__all__ = [
+    "NO_FALLBACK",
+    "RANDOM",
+    "Game",
+    "Kind",
+    "Layout",
+    "LimitReached",
+    "ModelFault",
+    "NoRules",
+    "Outcome",
+    "Policy",
+    "RandomPolicy",
+    "Reply",
+    "Request",
+    "ScriptedPolicy",
+    "Seat",
+    "Step",
+    "Table",
+    "play",
+]
+
+__version__ = "0.1.0"

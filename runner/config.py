@@ -1,0 +1,256 @@
+"""Every knob, with its type, its one default and the reason for it.
+
+The YAML files in `conf/` choose among these and override them; `load` turns the composed tree into
+a checked `RunConfig`. Nothing in here starts anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from runner.errors import UsageError, near_miss
+
+T = TypeVar("T")
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class GameConfig:
+    """Which game, under which rules: group `games`."""
+
+    name: str
+    """Name of a game found through the entry points `runner.games`, or any if `path` is given."""
+    rules_id: str = "default"
+    """Short name of this rule set, as it stands in the results."""
+    path: str | None = None
+    """`module:Class` of a game that is no installed plug-in."""
+    rules: dict[str, Any] = field(default_factory=dict)
+    """Checked against the game's own `Rules`."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is asked to generate."""
+
+    temperature: Annotated[float, Field(ge=0)] = 0.8
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Positive = 512
+    """Most tokens of a reply where the game does not say; a speech needs about 100."""
+    stop: list[str] = field(default_factory=list)
+    """Strings that end a free-text reply. Small models go on for others: stop them at a newline."""
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the request, for what one server offers and others do not."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is served and how it is asked: group `model`."""
+
+    name: str
+    """Name in results and in `seats`."""
+    path: str
+    """GGUF file, directory or hub id; for an endpoint the model name it knows. `builtin:` weights
+    come from a package index."""
+    context_length: Positive = 8192
+    """Tokens of prompt and reply together that one request may have."""
+    replicas: Positive | None = None
+    """How many servers; as many as the cluster has room for when not given."""
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True)
+class AutoEngine:
+    """The engine that fits the cluster and the weights."""
+
+    name: Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True)
+class LlamaCppEngine:
+    """llama.cpp's server on the CPU: the embedded default."""
+
+    name: Literal["llamacpp"] = "llamacpp"
+    slots: Positive = 4
+    """Requests decoded at once. On 2 cores more only share the same tokens per second."""
+    threads: Positive | None = None
+    """Decode threads; cores - 1 when not given, because Ray needs one too."""
+    cache_ram_mib: Annotated[int, Field(ge=0)] = 256
+    """RAM for evicted prompts. llama.cpp's own default of 8192 grows to gigabytes."""
+    port_range: tuple[int, int] = (21000, 21999)
+    """Ports to choose from, below the range that systems hand out by themselves."""
+    start_timeout_s: Seconds = 120.0
+    stop_grace_s: Seconds = 5.0
+    """From SIGTERM to SIGKILL; llama.cpp may take a minute with a request in flight."""
+
+
+@dataclass(frozen=True)
+class EndpointEngine:
+    """Servers that already run, with any OpenAI-compatible API."""
+
+    name: Literal["endpoint"] = "endpoint"
+    urls: list[str] = field(default_factory=list)
+    """Base URLs, for example http://10.0.0.5:30000/v1; each counts as one server."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; the key itself is never written anywhere."""
+    slots: Positive = 16
+    """Episodes at once per URL."""
+    connect_timeout_s: Seconds = 10.0
+
+
+@dataclass(frozen=True)
+class SimulatedEngine:
+    """A stand-in server without a model: legal random replies over real HTTP."""
+
+    name: Literal["simulated"] = "simulated"
+    slots: Positive = 32
+    servers: Positive = 1
+    """How many servers when `model.replicas` is not given."""
+    latency_s: Annotated[float, Field(ge=0)] = 0.0
+    """How long each reply takes."""
+    port_range: tuple[int, int] = (22000, 22999)
+    start_timeout_s: Seconds = 60.0
+    stop_grace_s: Seconds = 5.0
+
+
+EngineConfig = Annotated[
+    AutoEngine | LlamaCppEngine | EndpointEngine | SimulatedEngine, Field(discriminator="name")
+]
+
+
+@dataclass(frozen=True)
+class SlotScheduler:
+    """A fixed number of episodes per server: group `scheduler`."""
+
+    name: Literal["slots"] = "slots"
+    slots: Positive | None = None
+    """Episodes at once per server; what the engine says when not given."""
+    max_attempts: Positive = 3
+    """Times an episode is begun before infrastructure failures set it aside."""
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """The Ray cluster: group `cluster`."""
+
+    address: str | None = None
+    """Cluster to join; RAY_ADDRESS, a running `ray start`, or a new local one when not given."""
+    num_cpus: Positive | None = None
+    """CPUs of a new local cluster; what the machine has when not given."""
+    num_gpus: Annotated[int, Field(ge=0)] | None = None
+    """GPUs of a new local cluster; what the machine has when not given."""
+    dashboard: bool = True
+    """Whether a new local cluster serves the Ray dashboard."""
+    workers: Positive | None = None
+    """Processes that play episodes; one per server when not given."""
+    worker_slots: Positive = 256
+    """Episodes at once per worker; they wait for models nearly all the time."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an episode is ended as `limit`. None: no limit."""
+
+    time_s: Seconds | None = None
+    turns: Positive | None = 2000
+    """Questions put to the seats; a guard against games that never end."""
+    tokens: Positive | None = None
+    """Prompt and completion tokens together."""
+
+
+@dataclass(frozen=True)
+class Calls:
+    """How one model call may fail. The worker owns all retries; the client has none."""
+
+    timeout_s: Seconds = 600.0
+    """Longest wait for one reply; a long queue is no failure."""
+    tries: Positive = 6
+    """Tries per call on transport errors, 429 and 5xx."""
+    backoff_s: Seconds = 0.5
+    """Wait before the first retry; doubles each time, up to 15 s, with jitter."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """How results are written."""
+
+    flush_s: Seconds = 1.0
+    """Longest time a row waits in memory: what a crash can cost."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the terminal shows."""
+
+    display: Literal["auto", "rich", "plain", "none"] = "auto"
+    """Live display, log lines or silence; auto takes the live one on a terminal."""
+    json: bool = False
+    """Print the final summary as one JSON object on stdout (also `--json`)."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: `n` episodes of one game."""
+
+    games: GameConfig
+    model: ModelConfig
+    engine: EngineConfig = field(default_factory=AutoEngine)
+    scheduler: SlotScheduler = field(default_factory=SlotScheduler)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    n: Positive = 8
+    """Episodes to play."""
+    seed: int = 0
+    """Seed of the first episode; the next ones count up."""
+    repeats: Positive = 1
+    """Plays of each seed; 2 plays every deal twice."""
+    seats: dict[str, str] = field(default_factory=lambda: {"default": "model"})
+    """Who plays: seat name, role or `default` → `model`, the model's name, or `random`."""
+    layout: Literal["public_first", "dialogue"] = "public_first"
+    """Order of a prompt; public_first shares one history between all seats of a table."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """Times a reply that is no legal move is asked again."""
+    run_dir: str | None = None
+    """Where results go; outputs/<game>/<time> when not given. Give an old one to go on with it."""
+    limits: Limits = field(default_factory=Limits)
+    calls: Calls = field(default_factory=Calls)
+    record: Record = field(default_factory=Record)
+    output: Output = field(default_factory=Output)
+
+
+def load(tree: Mapping[str, Any]) -> RunConfig:
+    """The checked configuration of a composed tree of plain values. Raises UsageError."""
+    reject_unknown_keys(tree, RunConfig)
+    return check(RunConfig, tree)
+
+
+def check(schema: type[T], tree: Mapping[str, Any], at: str = "") -> T:
+    """`tree` as an instance of the dataclass `schema`. Raises UsageError naming the first fault."""
+    try:
+        return TypeAdapter(schema).validate_python(dict(tree))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join([at, *map(str, fault["loc"])]).strip(".")
+        given = fault["input"]
+        shown = "" if isinstance(given, Mapping) else f", got {given!r}"
+        raise UsageError(f"{place or schema.__name__}: {fault['msg']}{shown}.") from error
+
+
+def reject_unknown_keys(tree: Mapping[str, Any], schema: type[Any], at: str = "") -> None:
+    """Raise UsageError for the first key that `schema` does not have, naming the nearest one."""
+    hints = get_type_hints(schema)
+    known = {f.name for f in fields(schema)}
+    for key, value in tree.items():
+        if key not in known:
+            raise UsageError(f"Unknown key '{at}{key}'.{near_miss(key, known)}")
+        if is_dataclass(hints[key]) and isinstance(value, Mapping):
+            reject_unknown_keys(value, hints[key], f"{at}{key}.")
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as plain nested values."""
+    return asdict(config)

@@ -1,0 +1,55 @@
+"""The protocol that every engine fulfils: one model server of any kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server answers."""
+
+    url: str
+    """Base URL of its OpenAI-compatible API, ending in /v1."""
+    model: str
+    """Model name to put into requests."""
+    api_key: str
+    """Never logged, never written."""
+    slots: int
+    """Episodes it can hold at once, as far as the engine knows."""
+
+    def __repr__(self) -> str:
+        return f"Endpoint(url={self.url!r}, model={self.model!r}, slots={self.slots})"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Load of one server at one moment. None: this engine does not say."""
+
+    at: float
+    """Seconds since the epoch."""
+    running: int | None = None
+    """Requests being generated."""
+    queued: int | None = None
+    """Requests waiting inside the server."""
+    kv_used: int | None = None
+    """Tokens in the KV cache that requests refer to."""
+    kv_capacity: int | None = None
+    """Tokens the KV cache can hold."""
+    cache_hit: float | None = None
+    """Share of prompt tokens found in the cache since the previous sample, 0..1."""
+    decode_tps: float | None = None
+    """Tokens generated per second since the previous sample."""
+
+
+class Engine(Protocol):
+    """One server. `start` once, `stats` at will, `stop` any number of times and at any moment.
+
+    `start` raises EngineError, with the tail of the server's log, when it does not become healthy.
+    After `stop` no process of it is left. `stats` raises EngineError when it does not answer.
+    """
+
+    async def start(self) -> Endpoint: ...
+    async def stats(self) -> EngineStats: ...
+    async def stop(self) -> None: ...

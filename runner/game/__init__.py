@@ -1,0 +1,29 @@
+"""The game author's whole world: plain control flow over seats that speak, choose and answer."""
+
+from runner.game.game import Game, NoRules, Outcome, play
+from runner.game.layout import Layout
+from runner.game.message import Kind, Message, Policy, Prompt, Reply, Request, Step
+from runner.game.seat import NO_FALLBACK, RANDOM, Seat
+from runner.game.table import Table
+from runner.game.transcript import Event, EventKind
+
+__all__ = [
+    "NO_FALLBACK",
+    "RANDOM",
+    "Event",
+    "EventKind",
+    "Game",
+    "Kind",
+    "Layout",
+    "Message",
+    "NoRules",
+    "Outcome",
+    "Policy",
+    "Prompt",
+    "Reply",
+    "Request",
+    "Seat",
+    "Step",
+    "Table",
+    "play",
+]

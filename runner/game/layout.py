@@ -1,0 +1,86 @@
+"""How a prompt is laid out. The layout decides how much of the KV cache a table needs.
+
+`public_first` puts what all seats share in front, so that a server keeps one copy of the history
+for the whole table: rules → public events → what only this seat knows → the question.
+`dialogue` is the classic chat of one seat with the game: every seat carries its own copy.
+
+Both are append-only and byte-stable: what is in front of the question is never rewritten.
+Text that models wrote cannot pose as structure: continuation lines are indented, so that only the
+game starts a line at the margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Literal
+
+from runner.game.message import Message, Prompt
+from runner.game.transcript import Event, EventKind
+
+
+class Layout(StrEnum):
+    """Order of a prompt's parts."""
+
+    public_first = "public_first"
+    """One public history shared by all seats, then what only this seat knows."""
+    dialogue = "dialogue"
+    """Each seat's own chat history, in order of time."""
+
+
+def compose(layout: Layout, rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+    """The prompt that asks `seat` the question `ask`; of `events` it shows what `seat` may see."""
+    return _LAYOUTS[layout](rules, events, seat, ask)
+
+
+def _public_first(rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+    public: list[str] = []
+    private: list[str] = []
+    for event in events:
+        if event.kind is EventKind.phase:
+            public.append(f"\n## {_line(event.text)}\n")
+        elif event.kind is not EventKind.told or not event.visible_to(seat):
+            continue
+        elif event.to is None:
+            public.append(f"{_line(event.text)}\n")
+        else:
+            stamp = f"({event.phase}) " if event.phase else ""
+            private.append(f"{stamp}{_line(event.text)}\n")
+    shared = "# What everyone has seen and heard\n" + "".join(public)
+    own = f"\n# For {seat} only\nYou are {seat}.\n" + "".join(private)
+    messages = (Message("system", rules), Message("user", f"{shared}{own}\n# Now\n{ask}"))
+    return Prompt(messages, len(rules) + len(shared))
+
+
+def _dialogue(rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+    messages = [Message("system", f"{rules}\n\nYou are {seat}.")]
+    pending: list[str] = []
+
+    def flush(role: Literal["user", "assistant"]) -> None:
+        if pending:
+            messages.append(Message(role, "\n".join(pending)))
+            pending.clear()
+
+    for event in events:
+        if not event.visible_to(seat):
+            continue
+        if event.kind is EventKind.replied:
+            flush("user")
+            messages.append(Message("assistant", event.text))
+        elif event.kind is EventKind.phase:
+            pending.append(f"## {_line(event.text)}")
+        elif event.by != seat:
+            pending.append(_line(event.text) if event.kind is EventKind.told else event.text)
+    pending.append(ask)
+    flush("user")
+    return Prompt(tuple(messages), len(rules))
+
+
+def _line(text: str) -> str:
+    return text.replace("\r", "\n").replace("\n", "\n  ")
+
+
+_LAYOUTS: dict[Layout, Callable[[str, Iterable[Event], str, str], Prompt]] = {
+    Layout.public_first: _public_first,
+    Layout.dialogue: _dialogue,
+}

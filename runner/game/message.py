@@ -1,0 +1,117 @@
+"""What passes between a table and whoever answers: `Request`, `Reply` and the `Policy` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol
+
+
+class Message(NamedTuple):
+    """One chat message, as in the OpenAI chat format."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(NamedTuple):
+    """A composed prompt, with how much of it every seat of the table shares."""
+
+    messages: tuple[Message, ...]
+    shared_chars: int
+    """Leading characters (contents laid end to end) that are the same for every seat."""
+
+    @property
+    def chars(self) -> int:
+        return sum(len(message.content) for message in self.messages)
+
+
+class Kind(StrEnum):
+    """What a seat is asked for."""
+
+    say = "say"
+    """Free text."""
+    choose = "choose"
+    """One of the legal options."""
+    answer = "answer"
+    """An object that fits a schema."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to one seat. The prompt is composed on first use: random seats pay nothing."""
+
+    seat: str
+    role: str | None
+    ordinal: int
+    """Which of this seat's questions this is, from 0. (seat, ordinal, retry) is a step's key."""
+    retry: int
+    """0, or how many replies to this question have been refused before."""
+    turn: int
+    """How many questions the whole table had been asked before this one."""
+    phase: str
+    kind: Kind
+    seed: int
+    """Seed for whoever answers by chance; a function of episode seed, seat and ordinal."""
+    compose: Callable[[], Prompt] = field(repr=False)
+    options: tuple[str, ...] = ()
+    """Labels of the legal options in the order shown, for `Kind.choose`."""
+    schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    """JSON schema that the reply must fit; None for free text."""
+    max_tokens: int | None = None
+    """Most tokens of the reply; None leaves it to the model's configuration."""
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        return self.compose()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.prompt.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, with what it cost. Token counts are 0 where nobody counted."""
+
+    text: str
+    reasoning: str = ""
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens that the server found in its KV cache."""
+    completion_tokens: int = 0
+    latency_s: float = 0.0
+    """From sending the request to having the whole reply, in seconds."""
+    queue_s: float | None = None
+    """Seconds in the server's queue, where the server says so."""
+    first_token_s: float | None = None
+    """Seconds to the first token, where the server says so."""
+    model: str = ""
+    """Configured name of the model or baseline that answered."""
+    server_id: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One reply and what the table made of it: a row of the steps table."""
+
+    request: Request
+    reply: Reply
+    valid: bool
+    """Whether the reply was a legal move."""
+    action: str
+    """The move that stands after this step: chosen label, spoken text or JSON; "" if refused."""
+    problem: str = ""
+    """Why the reply was refused."""
+    fallback: bool = False
+    """Whether `action` is the game's fallback, taken because no reply was legal."""
+
+
+class Policy(Protocol):
+    """Who answers for a seat: a model, a baseline, a script, a recording."""
+
+    async def __call__(self, request: Request) -> Reply: ...
