@@ -106,7 +106,7 @@ class Seat:
         legal = {label(option): option for option in options}
         if not legal or len(legal) != len(options):
             raise ValueError(f"options must be given and differ, got {[label(o) for o in options]}")
-        rng = random.Random(self._seed(self.asked))
+        rng = random.Random(self._seed(self.asked, "order"))
         labels = rng.sample(list(legal), len(legal))
 
         def parse(text: str) -> Parsed:
@@ -217,7 +217,7 @@ class Seat:
                     parsed = parse(reply.text)
                 except Refused as error:
                     last = retry == table.retries
-                    chosen = stand_in(random.Random(seed)) if last else None
+                    chosen = stand_in(random.Random(self._seed(ordinal, "fallback"))) if last else None
                     self._judged(request, reply, chosen, problem=str(error))
                     if last and chosen is None:
                         raise ModelFault(
@@ -237,9 +237,13 @@ class Seat:
 
         return run()
 
-    def _seed(self, ordinal: int) -> int:
-        """A seed of this question's own: it depends on nothing but table seed, seat and ordinal."""
-        return zlib.crc32(f"{self.table.seed}:{self.name}:{ordinal}".encode())
+    def _seed(self, ordinal: int, use: str = "reply") -> int:
+        """A seed of this question's own: it depends on nothing but table seed, seat and ordinal.
+
+        Each `use` has its own, or a random reply would follow the order of the options: shuffled
+        and chosen from by the same draws, the first option would win two times out of three.
+        """
+        return zlib.crc32(f"{self.table.seed}:{self.name}:{ordinal}:{use}".encode())
 
     def _judged(
         self, request: Request, reply: Reply, parsed: Parsed | None, problem: str = ""
