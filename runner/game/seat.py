@@ -217,7 +217,9 @@ class Seat:
                     parsed = parse(reply.text)
                 except Refused as error:
                     last = retry == table.retries
-                    chosen = stand_in(random.Random(self._seed(ordinal, "fallback"))) if last else None
+                    chosen = (
+                        stand_in(random.Random(self._seed(ordinal, "fallback"))) if last else None
+                    )
                     self._judged(request, reply, chosen, problem=str(error))
                     if last and chosen is None:
                         raise ModelFault(
