@@ -36,10 +36,10 @@ class EpisodeEnd(RunnerError):
 
 
 class LimitReached(EpisodeEnd):
-    """The episode used up `limit` (`time_s`, `turns` or `tokens`); raise it in `limits`."""
+    """The episode used up `limit`: `time_s`, `turns`, `tokens` (see `limits`) or `context_length`."""
 
-    def __init__(self, limit: str, allowed: float) -> None:
-        super().__init__(f"the episode reached its limit limits.{limit}={allowed:g}")
+    def __init__(self, limit: str, detail: str) -> None:
+        super().__init__(f"The episode reached its limit: {detail}")
         self.limit = limit
 
 

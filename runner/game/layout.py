@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Literal
+from itertools import chain
 
 from runner.game.message import Message, Prompt
 from runner.game.transcript import Event, EventKind
@@ -52,28 +52,28 @@ def _public_first(rules: str, events: Iterable[Event], seat: str, ask: str) -> P
     return Prompt(messages, len(rules) + len(shared))
 
 
-def _dialogue(rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+def dialogue(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]:
+    """All that `seat` saw and said, in order of time, as one chat."""
     messages = [Message("system", f"{rules}\n\nYou are {seat}.")]
     pending: list[str] = []
-
-    def flush(role: Literal["user", "assistant"]) -> None:
-        if pending:
-            messages.append(Message(role, "\n".join(pending)))
-            pending.clear()
-
     for event in events:
-        if not event.visible_to(seat):
+        if not event.visible_to(seat) or event.by == seat:
             continue
         if event.kind is EventKind.replied:
-            flush("user")
-            messages.append(Message("assistant", event.text))
+            messages += [Message("user", "\n".join(pending)), Message("assistant", event.text)]
+            pending = []
         elif event.kind is EventKind.phase:
             pending.append(f"## {_line(event.text)}")
-        elif event.by != seat:
-            pending.append(_line(event.text) if event.kind is EventKind.told else event.text)
-    pending.append(ask)
-    flush("user")
-    return Prompt(tuple(messages), len(rules))
+        else:
+            pending.append(event.text if event.kind is EventKind.asked else _line(event.text))
+    if pending:
+        messages.append(Message("user", "\n".join(pending)))
+    return tuple(messages)
+
+
+def _dialogue(rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+    question = Event(EventKind.asked, ask, frozenset((seat,)), "")
+    return Prompt(dialogue(rules, chain(events, (question,)), seat), len(rules))
 
 
 def _line(text: str) -> str:

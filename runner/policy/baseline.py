@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from runner.game import Kind, Reply, Request
+from runner.game import Kind, Policy, Reply, Request
 
 
 class RandomPolicy:
@@ -15,8 +15,12 @@ class RandomPolicy:
 
     name = "random"
 
+    def __init__(self, salt: int = 0) -> None:
+        """`salt` makes another player of it: the same questions, other answers."""
+        self._salt = salt
+
     async def __call__(self, request: Request) -> Reply:
-        rng = random.Random(request.seed)
+        rng = random.Random(request.seed + self._salt)
         if request.kind is Kind.say:
             text = "I have nothing to add."
         elif request.kind is Kind.choose:
@@ -40,6 +44,10 @@ class ScriptedPolicy:
 
     async def __call__(self, request: Request) -> Reply:
         return Reply(self._reply(request), model=self.name)
+
+
+BASELINES: Mapping[str, Callable[[int], Policy]] = {RandomPolicy.name: RandomPolicy}
+"""Baselines that a configuration can seat, by name; each takes a salt."""
 
 
 def sample_schema(schema: Mapping[str, Any], rng: random.Random) -> Any:

@@ -1,0 +1,134 @@
+"""One model behind an OpenAI-compatible API. The only door to the openai client.
+
+One call here is one HTTP request: the client does not retry (`max_retries=0`), the worker does.
+The request goes through `client.post`, which skips the client's walk over every message: that
+walk costs more CPU per call than all else together once a prompt has dozens of messages.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+
+from runner.config import Sampling
+from runner.errors import LimitReached, RunnerError
+from runner.game import Kind, Reply, Request
+
+_LAST_SEED = 2**31 - 1
+
+
+class CallFailed(RunnerError):
+    """One model call failed below the model: network, server or rate limit."""
+
+    def __init__(self, reason: str, *, retryable: bool, server_gone: bool = False) -> None:
+        """`server_gone`: nobody listens there; worth a look at the server's health."""
+        super().__init__(reason)
+        self.retryable = retryable
+        self.server_gone = server_gone
+
+
+class OpenAIClient:
+    """Chat completions from one server, for any number of concurrent callers."""
+
+    def __init__(self, url: str, api_key: str, *, timeout_s: float) -> None:
+        self.url = url
+        self._client = openai.AsyncOpenAI(
+            base_url=url, api_key=api_key or "none", max_retries=0, timeout=timeout_s
+        )
+
+    async def complete(
+        self, request: Request, *, model: str, sampling: Sampling, seed: int = 0
+    ) -> Reply:
+        """One reply to `request`. Raises CallFailed; LimitReached for a prompt that is too long."""
+        body = chat_body(request, model=model, sampling=sampling, seed=seed)
+        begun = time.perf_counter()
+        try:
+            raw: Any = await self._client.post("/chat/completions", body=body, cast_to=object)
+        except openai.APIStatusError as error:
+            raise _status_failure(error, self.url) from error
+        except openai.APIConnectionError as error:
+            timed_out = isinstance(error, openai.APITimeoutError)
+            cause = "timed out" if timed_out else f"failed: {error.__cause__ or error}"
+            raise CallFailed(
+                f"The call to {self.url} {cause}", retryable=True, server_gone=not timed_out
+            ) from error
+        except (openai.APIError, ValueError) as error:
+            raise CallFailed(
+                f"{self.url} sent no valid reply: {error}"[:500], retryable=True
+            ) from error
+        return read_reply(raw, latency_s=time.perf_counter() - begun)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def chat_body(request: Request, *, model: str, sampling: Sampling, seed: int) -> dict[str, Any]:
+    """The JSON body of a chat completion for `request`."""
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_tokens": request.max_tokens or sampling.max_tokens,
+        "seed": (request.seed + seed) & _LAST_SEED,
+    }
+    if request.schema is not None:
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "reply", "strict": True, "schema": request.schema},
+        }
+    elif sampling.stop and request.kind is Kind.say:
+        body["stop"] = list(sampling.stop)
+    return {**body, **sampling.extra_body}
+
+
+def read_reply(raw: Any, *, latency_s: float) -> Reply:
+    """A `Reply` from a chat completion's JSON. Raises CallFailed when it is none."""
+    try:
+        choice = raw["choices"][0]
+        message = choice["message"]
+        text = message.get("content") or ""
+        finish = choice.get("finish_reason") or "stop"
+        usage = raw.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        meta = choice.get("meta_info") or {}
+        if not isinstance(text, str) or not isinstance(details, Mapping):
+            raise TypeError("content is not text")
+        reply = Reply(
+            text=text,
+            reasoning=message.get("reasoning_content") or "",
+            finish_reason=str(finish),
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            cached_tokens=int(details.get("cached_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            latency_s=latency_s,
+            queue_s=meta.get("queue_time"),
+            first_token_s=meta.get("first_token_latency"),
+            request_id=str(raw.get("id") or ""),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        shown = json.dumps(raw, default=str)[:200]
+        raise CallFailed(f"The server sent no chat completion: {shown}", retryable=True) from error
+    if finish == "abort":
+        raise CallFailed("The server aborted the request", retryable=True)
+    return reply
+
+
+def _status_failure(error: openai.APIStatusError, url: str) -> RunnerError:
+    code, text = error.status_code, str(error.message)[:300]
+    if code in (400, 413, 422) and any(
+        sign in text.lower() for sign in ("context", "too long", "longer than", "maximum", "exceed")
+    ):
+        return LimitReached("context_length", text)
+    if code == 401 or code == 403:
+        return CallFailed(
+            f"{url} refused the API key (HTTP {code}); check the environment variable "
+            "that engine.api_key_env names",
+            retryable=False,
+        )
+    retryable = code in (408, 409, 425, 429) or code >= 500
+    return CallFailed(f"{url} answered HTTP {code}: {text}", retryable=retryable)

@@ -1,0 +1,150 @@
+"""What a scheduler hears (events), what it decides (actions), and the protocol between.
+
+Every scheduler is a pure object: no clock, no tasks, no I/O. The same object is driven by the live
+cluster and by a simulation in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from runner.episode import EpisodeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one episode to run: who plays it and which server answers for each model."""
+
+    episode: str
+    attempt: int
+    """1 for the first time the episode is begun."""
+    worker: str
+    servers: Mapping[str, str] = field(default_factory=dict)
+    """Model name → server id."""
+
+
+# Events: what happened.
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Episodes to play, oldest first."""
+
+    specs: tuple[EpisodeSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUp:
+    """A server is healthy. Sent again after each return."""
+
+    server: str
+    model: str
+    slots: int
+    """Episodes the engine says it can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDown:
+    """A server no longer answers; its episodes live on in their workers."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker can play `slots` episodes at once."""
+
+    worker: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """A worker is gone, and with it the attempts it played."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An episode reached its status and needs nothing more."""
+
+    episode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt ended by a failure of infrastructure."""
+
+    episode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Load of a server; policies that know about KV cache use it."""
+
+    server: str
+    stats: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Begin no further episode; let the running ones end."""
+
+
+Event = Submit | ServerUp | ServerDown | WorkerUp | WorkerDown | Ended | Failed | Sample | Drain
+
+# Actions: what to do.
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin an attempt at an episode."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Go on with a running episode on these servers, also after a pause."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Hold a running episode at its next model call."""
+
+    episode: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Set an episode aside as `infra_error` after `attempts` attempts."""
+
+    episode: str
+    attempts: int
+
+
+Action = Start | Move | Pause | GiveUp
+
+
+class Scheduler(Protocol):
+    """Events in, actions out.
+
+    Invariants: every submitted episode is started until it has ended or been given up, exactly
+    once; no server and no worker ever holds more episodes than its slots.
+    """
+
+    def observe(self, event: Event, now: float) -> list[Action]: ...
+
+    @property
+    def waiting(self) -> int: ...
+
+    @property
+    def live(self) -> int: ...
+
+    def held(self, server: str) -> int: ...

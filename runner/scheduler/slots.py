@@ -1,0 +1,230 @@
+"""A fixed number of episodes per server, granted to the server with the most free slots.
+
+Oldest first in everything: an episode that lost its server or its worker goes before any that has
+not begun. Episodes are sticky: they leave a server only when it dies.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.episode import EpisodeSpec
+from runner.scheduler.messages import (
+    Action,
+    Drain,
+    Ended,
+    Event,
+    Failed,
+    GiveUp,
+    Lease,
+    Move,
+    Pause,
+    Sample,
+    ServerDown,
+    ServerUp,
+    Start,
+    Submit,
+    WorkerDown,
+    WorkerUp,
+)
+
+
+@dataclass
+class _Host:
+    """A server or a worker: something that holds episodes."""
+
+    slots: int
+    model: str = ""
+    up: bool = True
+    held: set[str] = field(default_factory=set)
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.held) if self.up else 0
+
+
+@dataclass
+class _Live:
+    """An episode that a worker plays."""
+
+    worker: str
+    servers: dict[str, str]
+    """Model → server, for the models that have one now."""
+
+
+class SlotScheduler:
+    """Implements `Scheduler`; see there for its invariants."""
+
+    def __init__(self, *, slots: int | None = None, max_attempts: int = 3) -> None:
+        """`slots` overrides what the engines say; an episode is begun `max_attempts` times."""
+        self._slots = slots
+        self._max_attempts = max_attempts
+        self._specs: dict[str, EpisodeSpec] = {}
+        self._attempts: dict[str, int] = {}
+        self._servers: dict[str, _Host] = {}
+        self._workers: dict[str, _Host] = {}
+        self._live: dict[str, _Live] = {}
+        self._queues: dict[frozenset[str], list[tuple[int, str]]] = {}
+        self._homeless: list[tuple[int, str]] = []
+        self._admitting = True
+        self._on: dict[type[Any], Callable[[Any], list[Action]]] = {
+            Submit: self._submit,
+            ServerUp: self._server_up,
+            ServerDown: self._server_down,
+            WorkerUp: self._worker_up,
+            WorkerDown: self._worker_down,
+            Ended: self._ended,
+            Failed: self._failed,
+            Drain: self._drain,
+            Sample: lambda _: [],
+        }
+
+    @property
+    def waiting(self) -> int:
+        """Episodes that no worker plays yet."""
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def live(self) -> int:
+        """Episodes that a worker plays, paused ones included."""
+        return len(self._live)
+
+    def held(self, server: str) -> int:
+        """Episodes that `server` holds."""
+        host = self._servers.get(server)
+        return len(host.held) if host else 0
+
+    def observe(self, event: Event, now: float) -> list[Action]:
+        """Take note of `event` and return what to do about it, in order."""
+        actions = self._on[type(event)](event)
+        return actions + list(self._place_homeless()) + list(self._admit())
+
+    def _submit(self, event: Submit) -> list[Action]:
+        for spec in event.specs:
+            if spec.id not in self._specs:
+                self._specs[spec.id] = spec
+                self._enqueue(spec)
+        return []
+
+    def _server_up(self, event: ServerUp) -> list[Action]:
+        slots = self._slots or event.slots
+        host = self._servers.setdefault(event.server, _Host(slots, event.model))
+        host.up, host.slots = True, max(slots, len(host.held))
+        return []
+
+    def _server_down(self, event: ServerDown) -> list[Action]:
+        host = self._servers.get(event.server)
+        if host is None:
+            return []
+        host.up = False
+        paused: list[Action] = []
+        for episode in sorted(host.held, key=self._age):
+            live = self._live[episode]
+            if len(live.servers) == len(self._specs[episode].models):
+                bisect.insort(self._homeless, (self._age(episode), episode))
+                paused.append(Pause(episode, live.worker))
+            del live.servers[host.model]
+        host.held.clear()
+        return paused
+
+    def _worker_up(self, event: WorkerUp) -> list[Action]:
+        self._workers.setdefault(event.worker, _Host(event.slots)).up = True
+        return []
+
+    def _worker_down(self, event: WorkerDown) -> list[Action]:
+        host = self._workers.pop(event.worker, None)
+        if host is None:
+            return []
+        episodes = sorted(host.held, key=self._age)
+        return [action for episode in episodes for action in self._failed(Failed(episode))]
+
+    def _ended(self, event: Ended) -> list[Action]:
+        self._release(event.episode)
+        return []
+
+    def _failed(self, event: Failed) -> list[Action]:
+        if not self._release(event.episode):
+            return []
+        attempts = self._attempts[event.episode]
+        if attempts >= self._max_attempts:
+            return [GiveUp(event.episode, attempts)]
+        self._enqueue(self._specs[event.episode])
+        return []
+
+    def _drain(self, _: Drain) -> list[Action]:
+        self._admitting = False
+        return []
+
+    def _age(self, episode: str) -> int:
+        return self._specs[episode].index
+
+    def _enqueue(self, spec: EpisodeSpec) -> None:
+        bisect.insort(self._queues.setdefault(spec.models, []), (spec.index, spec.id))
+
+    def _release(self, episode: str) -> bool:
+        """Free what `episode` holds; False if it is not live (heard before)."""
+        live = self._live.pop(episode, None)
+        if live is None:
+            return False
+        if live.worker in self._workers:
+            self._workers[live.worker].held.discard(episode)
+        for server in live.servers.values():
+            self._servers[server].held.discard(episode)
+        entry = (self._age(episode), episode)
+        if entry in self._homeless:
+            self._homeless.remove(entry)
+        return True
+
+    def _place_homeless(self) -> Iterator[Action]:
+        for entry in list(self._homeless):
+            episode = entry[1]
+            live = self._live[episode]
+            found = self._find_servers(self._specs[episode].models - live.servers.keys())
+            if found is not None:
+                self._homeless.remove(entry)
+                self._hold(episode, live.worker, {**live.servers, **found})
+                yield Move(self._lease(episode))
+
+    def _admit(self) -> Iterator[Action]:
+        while self._admitting:
+            worker = _freest(self._workers)
+            heads = sorted(queue[0] for queue in self._queues.values() if queue)
+            for entry in heads if worker else ():
+                models = self._specs[entry[1]].models
+                servers = self._find_servers(models)
+                if servers is not None:
+                    break
+            else:
+                return
+            assert worker is not None
+            self._queues[models].pop(0)
+            self._attempts[entry[1]] = self._attempts.get(entry[1], 0) + 1
+            self._hold(entry[1], worker, servers)
+            yield Start(self._lease(entry[1]))
+
+    def _find_servers(self, models: frozenset[str] | set[str]) -> dict[str, str] | None:
+        """The freest server of each model, or None while one of them has none."""
+        found = {m: _freest(self._servers, m) for m in sorted(models)}
+        return None if None in found.values() else {m: s for m, s in found.items() if s}
+
+    def _hold(self, episode: str, worker: str, servers: dict[str, str]) -> None:
+        self._live[episode] = _Live(worker, dict(servers))
+        self._workers[worker].held.add(episode)
+        for server in servers.values():
+            self._servers[server].held.add(episode)
+
+    def _lease(self, episode: str) -> Lease:
+        live = self._live[episode]
+        return Lease(episode, self._attempts[episode], live.worker, dict(live.servers))
+
+
+def _freest(hosts: dict[str, _Host], model: str = "") -> str | None:
+    """The host with the most free slots, the first of equals; None when all are full."""
+    best, most = None, 0
+    for name, host in hosts.items():
+        if host.model == model and host.free > most:
+            best, most = name, host.free
+    return best

@@ -1,0 +1,66 @@
+"""Model calls that survive their servers. The one owner of retries below the game."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from runner.config import Calls, ModelConfig
+from runner.errors import InfraError
+from runner.game import Reply, Request
+from runner.policy.openai import CallFailed, OpenAIClient
+from runner.worker.job import ServerAddress
+from runner.worker.route import Route
+
+_LONGEST_BACKOFF_S = 15.0
+
+
+class Caller:
+    """Sends requests to servers, one shared client per server, and tries again where that helps."""
+
+    def __init__(self, calls: Calls, on_failure: Callable[[ServerAddress, str], None]) -> None:
+        """`on_failure(server, reason)` hears of every server that nobody answers for."""
+        self._calls = calls
+        self._on_failure = on_failure
+        self._clients: dict[tuple[str, str], OpenAIClient] = {}
+
+    async def complete(
+        self, request: Request, *, model: ModelConfig, route: Route, salt: int
+    ) -> tuple[Reply, int]:
+        """The reply and how many tries it took. `salt` tells repeats of a seed apart.
+
+        Raises InfraError when the last try failed or no further one would help.
+        """
+        for tried in range(1, self._calls.tries + 1):
+            server = await route.server(model.name)
+            try:
+                reply = await self._client(server).complete(
+                    request, model=server.model, sampling=model.sampling, seed=salt
+                )
+            except CallFailed as error:
+                if error.server_gone:
+                    self._on_failure(server, str(error))
+                if not error.retryable or tried == self._calls.tries:
+                    raise InfraError(f"{error} (try {tried} of {self._calls.tries})") from error
+                await route.pause(self._backoff(tried))
+            else:
+                return replace(reply, model=model.name, server_id=server.server_id), tried
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    def _client(self, server: ServerAddress) -> OpenAIClient:
+        key = (server.url, server.api_key)
+        if key not in self._clients:
+            self._clients[key] = OpenAIClient(
+                server.url, server.api_key, timeout_s=self._calls.timeout_s
+            )
+        return self._clients[key]
+
+    def _backoff(self, tried: int) -> float:
+        longest = min(_LONGEST_BACKOFF_S, self._calls.backoff_s * 2 ** (tried - 1))
+        return longest * random.uniform(0.5, 1.0)

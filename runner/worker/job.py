@@ -1,0 +1,43 @@
+"""What a worker must know of the run: the same for every episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.config import Calls, Limits, ModelConfig
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where one server answers, as a worker needs it."""
+
+    server_id: str
+    url: str
+    model: str
+    """Model name to put into requests."""
+    api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, as far as workers are concerned. Travels to each worker once."""
+
+    run_id: str
+    game: str
+    game_path: str
+    """`module:Class`."""
+    rules_id: str
+    rules: dict[str, Any]
+    seats: dict[str, str]
+    """Seat name, role or `default` → name of a model or a baseline."""
+    models: dict[str, ModelConfig]
+    layout: str
+    retries: int
+    limits: Limits
+    calls: Calls
+    engine: str
+    engine_version: str
+    runner_version: str
+    sys_path: tuple[str, ...] = ()
+    """Where else to import games from."""

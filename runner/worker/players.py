@@ -1,0 +1,79 @@
+"""Answers every question of one episode: finds who plays the seat, keeps the limits, counts.
+
+Invariant: each reply is charged once, before the game sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from runner.episode import EpisodeSpec
+from runner.errors import LimitReached
+from runner.game import Policy, Reply, Request
+from runner.policy.baseline import BASELINES
+from runner.worker.calls import Caller
+from runner.worker.job import Job
+from runner.worker.route import Route
+
+@dataclass
+class Tally:
+    """What the replies of one episode, or of all of a worker's, cost so far."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, reply: Reply) -> None:
+        self.calls += 1
+        self.input_tokens += reply.prompt_tokens
+        self.cached_tokens += reply.cached_tokens
+        self.output_tokens += reply.completion_tokens
+
+
+class Players:
+    """The policy of one episode's table."""
+
+    def __init__(self, job: Job, spec: EpisodeSpec, caller: Caller, route: Route) -> None:
+        self._job = job
+        self._salt = spec.repeat * 1_000_003
+        self._caller = caller
+        self._route = route
+        self._baselines: dict[str, Policy] = {}
+        self.tally = Tally()
+        self.questions = 0
+        self.tries: dict[tuple[str, int, int], int] = {}
+        """How many tries each model call took, by step key."""
+
+    async def __call__(self, request: Request) -> Reply:
+        self._keep_limits(request)
+        name = player_of(self._job.seats, request.seat, request.role)
+        if name in self._job.models:
+            reply, tries = await self._caller.complete(
+                request, model=self._job.models[name], route=self._route, salt=self._salt
+            )
+            self.tries[request.seat, request.ordinal, request.retry] = tries
+            self.tally.add(reply)
+            return reply
+        await asyncio.sleep(0)  # a baseline never waits; let the other episodes have their turn
+        if name not in self._baselines:
+            self._baselines[name] = BASELINES[name](self._salt)
+        return await self._baselines[name](request)
+
+    def _keep_limits(self, request: Request) -> None:
+        limits = self._job.limits
+        if request.retry == 0:
+            self.questions += 1
+        if limits.turns is not None and self.questions > limits.turns:
+            raise LimitReached("turns", f"limits.turns={limits.turns}")
+        used = self.tally.input_tokens + self.tally.output_tokens
+        if limits.tokens is not None and used >= limits.tokens:
+            raise LimitReached("tokens", f"limits.tokens={limits.tokens}")
+
+
+def player_of(seats: dict[str, str], seat: str, role: str | None) -> str:
+    """Who plays: what `seats` says of the seat's name, else of its role, else of `default`."""
+    if seat in seats:
+        return seats[seat]
+    return seats.get(role or "default", seats["default"])

@@ -1,0 +1,207 @@
+"""Plays many episodes at once as coroutines of one event loop.
+
+A plain class: `runner.cluster` wraps it into a Ray actor. Orders come in by `deliver`, results go
+out by `collect`, both in batches, so that control messages do not grow with the number of calls.
+
+Invariant: every episode that was started is reported ended once, or was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import traceback
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.config import check
+from runner.episode import EpisodeSpec, Status
+from runner.errors import InfraError, LimitReached, ModelFault
+from runner.game import Layout, Outcome, Table
+from runner.game.registry import load_game
+from runner.worker.calls import Caller
+from runner.worker.job import Job, ServerAddress
+from runner.worker.players import Players, Tally
+from runner.worker.route import Route
+from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
+
+
+@dataclass(frozen=True)
+class Play:
+    """Order: begin an attempt."""
+
+    spec: EpisodeSpec
+    attempt: int
+    servers: Mapping[str, ServerAddress]
+
+
+@dataclass(frozen=True)
+class Reroute:
+    """Order: go on with these servers; none pauses the episode at its next call."""
+
+    episode: str
+    servers: Mapping[str, ServerAddress]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One ended attempt."""
+
+    episode: str
+    status: Status
+    episode_row: Row
+    seat_rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Running totals of a worker since it started."""
+
+    live: int
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that happened at a worker since the last report."""
+
+    progress: Progress
+    steps: list[Row]
+    results: list[Result]
+    failures: dict[str, str]
+    """Server id → why a call found nobody there."""
+
+
+@dataclass
+class _Attempt:
+    journal: Journal
+    route: Route
+    task: asyncio.Task[Result] | None = None
+    charged: Tally = field(default_factory=Tally)
+
+
+class Worker:
+    """Plays the episodes it is given. All methods belong to one event loop."""
+
+    def __init__(self, worker_id: str, job: Job) -> None:
+        """Raises UsageError when the game cannot be imported here."""
+        sys.path += [path for path in job.sys_path if path not in sys.path]
+        self.worker_id = worker_id
+        self._job = job
+        self._game = load_game(job.game_path)
+        self._rules = check(self._game.Rules, job.rules, "games.rules")
+        self._caller = Caller(job.calls, self._note_failure)
+        self._live: dict[str, _Attempt] = {}
+        self._ended: list[_Attempt] = []
+        self._news = asyncio.Event()
+        self._failures: dict[str, str] = {}
+        self._past = Tally()
+
+    async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
+        """Carry out `orders`; an order for an episode that is not here is out of date: ignored."""
+        for order in orders:
+            if isinstance(order, Play):
+                self._begin(order)
+            elif order.episode in self._live:
+                self._live[order.episode].route.reroute(order.servers)
+
+    async def collect(self, wait_s: float) -> Report:
+        """What happened since the last call; waits up to `wait_s` seconds for an episode to end."""
+        if not self._ended:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), wait_s)
+            except TimeoutError:
+                pass
+        ended, self._ended = self._ended, []
+        steps = [row for a in (*ended, *self._live.values()) for row in a.journal.take()]
+        results = [a.task.result() for a in ended if a.task is not None and not a.task.cancelled()]
+        failures, self._failures = self._failures, {}
+        return Report(self._progress(), steps, results, failures)
+
+    async def stop(self) -> None:
+        """Cancel what is played; killed attempts end without a result."""
+        tasks = [a.task for a in self._live.values() if a.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._caller.close()
+
+    def _begin(self, order: Play) -> None:
+        route = Route(order.servers)
+        players = Players(self._job, order.spec, self._caller, route)
+        attempt = _Attempt(Journal(self._job, order.spec, order.attempt, players), route)
+        attempt.task = asyncio.create_task(self._play(attempt), name=f"episode {order.spec.id}")
+        attempt.task.add_done_callback(lambda _: self._end(order.spec.id))
+        self._live[order.spec.id] = attempt
+
+    def _end(self, episode: str) -> None:
+        attempt = self._live.pop(episode)
+        self._past = _sum([self._past, attempt.journal.players.tally])
+        self._ended.append(attempt)
+        self._news.set()
+
+    async def _play(self, attempt: _Attempt) -> Result:
+        """The one boundary at which failures of an episode become data."""
+        job, journal = self._job, attempt.journal
+        game = self._game(self._rules)
+        table = Table(
+            game.seats(),
+            journal.players,
+            seed=journal.spec.seed,
+            rules=game.briefing(),
+            layout=Layout(job.layout),
+            retries=job.retries,
+            on_step=journal.note,
+        )
+        started_at, begun = datetime.now(UTC), time.monotonic()
+        ending = await _play_to_end(game.play(table), job.limits.time_s)
+        row = episode_row(
+            journal,
+            table,
+            worker_id=self.worker_id,
+            started_at=started_at,
+            duration_s=time.monotonic() - begun,
+            ending=ending,
+        )
+        rows = seat_rows(job, journal.spec, table, ending)
+        return Result(journal.spec.id, ending.status, row, rows)
+
+    def _progress(self) -> Progress:
+        tallies = [a.journal.players.tally for a in self._live.values()]
+        return Progress(len(self._live), _sum([self._past, *tallies]))
+
+    def _note_failure(self, server: ServerAddress, reason: str) -> None:
+        self._failures[server.server_id] = reason
+        self._news.set()
+
+
+async def _play_to_end(playing: Coroutine[Any, Any, Outcome], time_s: float | None) -> Ending:
+    try:
+        async with asyncio.timeout(time_s) as clock:
+            return Ending(Status.finished, await playing)
+    except LimitReached as reached:
+        return Ending(Status.limit, stop_condition=reached.limit, error=str(reached))
+    except ModelFault as fault:
+        return Ending(Status.model_fault, error_type="ModelFault", error=str(fault))
+    except InfraError as failure:
+        return Ending(Status.infra_error, error_type="InfraError", error=str(failure))
+    except Exception as bug:  # noqa: BLE001  # a game is other people's code: its bugs are data
+        if isinstance(bug, TimeoutError) and clock.expired():
+            detail = f"limits.time_s={time_s:g}"
+            return Ending(Status.limit, stop_condition="time_s", error=detail)
+        frame = traceback.extract_tb(bug.__traceback__)[-1]
+        place = f"[{frame.name}, {frame.filename}:{frame.lineno}]"
+        return Ending(Status.game_error, error_type=type(bug).__name__, error=f"{bug} {place}")
+
+
+def _sum(tallies: list[Tally]) -> Tally:
+    return Tally(
+        sum(t.calls for t in tallies),
+        sum(t.input_tokens for t in tallies),
+        sum(t.cached_tokens for t in tallies),
+        sum(t.output_tokens for t in tallies),
+    )
