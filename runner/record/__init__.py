@@ -1,0 +1,33 @@
+"""The recorder's room: table schemas, durable segments, the manifest, the lease, the journal."""
+
+from runner.record import manifest
+from runner.record.journal import Steps
+from runner.record.lease import BEAT_S, Lease, acquire, check_writable
+from runner.record.manifest import Attempt, Manifest, compare
+from runner.record.prompts import rebuild
+from runner.record.recorder import Recorder
+from runner.record.schema import EPISODES, SEATS, SERVERS, STEPS, TABLES
+from runner.record.segments import read
+from runner.record.storage import Storage, storage_at
+
+__all__ = [
+    "BEAT_S",
+    "EPISODES",
+    "SEATS",
+    "SERVERS",
+    "STEPS",
+    "TABLES",
+    "Attempt",
+    "Lease",
+    "Manifest",
+    "Recorder",
+    "Steps",
+    "Storage",
+    "acquire",
+    "check_writable",
+    "compare",
+    "manifest",
+    "read",
+    "rebuild",
+    "storage_at",
+]

@@ -1,0 +1,103 @@
+"""Rows to Arrow and Arrow to bytes.
+
+Rows hold what models and servers sent, so a value may be unfit for its column: text with lone
+surrogates, a token count past 32 bits. Such a value is bent to fit; one odd reply must not keep a
+run's results from being written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Row = Mapping[str, Any]
+
+
+def check_rows(rows: Iterable[Row], table: str, schema: pa.Schema) -> None:
+    """Raise ValueError unless each row has the keys of `schema` and a value where one must be."""
+    names = set(schema.names)
+    required = [field.name for field in schema if not field.nullable]
+    for row in rows:
+        if row.keys() != names:
+            raise ValueError(
+                f"a row of table {table} must have exactly its columns; missing: "
+                f"{sorted(names - row.keys())}, unknown: {sorted(row.keys() - names)}"
+            )
+        for name in required:
+            if row[name] is None:
+                raise ValueError(f"a row of table {table} has no value in column {name!r}")
+
+
+def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """`rows`, checked before, as an Arrow table. Raises ValueError for what cannot be bent."""
+    return pa.table([_column(rows, field) for field in schema], schema=schema)
+
+
+def _column(rows: Sequence[Row], field: pa.Field) -> pa.Array:
+    values = [row[field.name] for row in rows]
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowException, UnicodeError, OverflowError, TypeError):
+        return pa.array([_bent(value, field.type, field.name) for value in values], field.type)
+
+
+def _bent(value: Any, kind: pa.DataType, name: str) -> Any:
+    """`value` as the nearest one that a column of type `kind` can hold."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind):
+        return str(value).encode("utf-8", "replace").decode("utf-8")
+    if pa.types.is_list(kind):
+        return [_bent(item, kind.value_type, name) for item in value]
+    if pa.types.is_struct(kind):
+        return {part.name: _bent(value.get(part.name), part.type, name) for part in kind}
+    try:
+        if pa.types.is_integer(kind):
+            top = 2 ** (kind.bit_width - 1) - 1
+            return max(-top - 1, min(top, int(value)))
+        if pa.types.is_floating(kind):
+            return float(value)
+        if pa.types.is_boolean(kind):
+            return bool(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"column {name!r} cannot hold {value!r}: {error}") from error
+    if isinstance(value, datetime):
+        return value
+    raise ValueError(f"column {name!r} needs a {kind}, got {value!r}")
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """`table` with the columns and types of `schema`; what an older version lacked is null."""
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, field.type))
+        else:
+            columns.append(table.column(field.name).cast(field.type))
+    loose = pa.schema([field.with_nullable(True) for field in schema])
+    return pa.table(columns, schema=loose)
+
+
+def to_parquet(table: pa.Table) -> pa.Buffer:
+    """A visible segment's bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def to_arrow_file(table: pa.Table) -> pa.Buffer:
+    """A tail segment's bytes: quick to write, and its end shows whether it is whole."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def from_arrow_file(data: pa.Buffer) -> pa.Table:
+    """The table in a tail segment. Raises pa.ArrowInvalid when it is torn."""
+    return pa.ipc.open_file(data).read_all()

@@ -1,0 +1,168 @@
+"""Remembers: takes rows from the driver and puts them durably into the run directory.
+
+Invariant: once `flush` has returned, every row added before it survives any crash; and a reader
+that globs `<table>/*.parquet` never sees a row twice or a file half-written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.episode import Status
+from runner.errors import RunFailed
+from runner.record import journal
+from runner.record.convert import Row, check_rows, to_table
+from runner.record.recovery import recover
+from runner.record.schema import TABLES
+from runner.record.storage import Storage, storage_at
+from runner.record.table_writer import TableWriter
+
+
+class Recorder:
+    """The one writer of a run directory; its lease must be held.
+
+    `add` and `end` only put rows into memory and may be called from one thread (the event loop)
+    while another is inside `flush` or `close`, which block on the disk.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path | Storage,
+        writer: str = "001",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open `run_dir`, first taking over what a crashed run left.
+
+        `writer` (letters and digits) names this attempt's files. `clock` gives seconds.
+        Raises RunFailed when the directory cannot be written.
+        """
+        if not writer.isalnum() or not writer.isascii():
+            raise ValueError(f"writer must be ASCII letters and digits, got {writer!r}")
+        self.storage = storage_at(run_dir) if isinstance(run_dir, str | Path) else run_dir
+        self._clock = clock
+        self._rows = _no_rows()
+        self._ended: set[str] = set()
+        self._adding = threading.Lock()
+        self._writing = threading.Lock()
+        self._closed = False
+        try:
+            recover(self.storage)
+            self._writers = [TableWriter(self.storage, table, writer, clock()) for table in TABLES]
+            for one in self._writers:
+                one.show()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def add(self, table: str, rows: Sequence[Row]) -> None:
+        """Take rows. Raises ValueError for an unknown table or a row that does not fit it."""
+        if table not in TABLES:
+            raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
+        check_rows(rows, table, TABLES[table])
+        with self._adding:
+            self._take(table, rows)
+
+    def end(self, episode: Row, seats: Sequence[Row]) -> bool:
+        """Take the end of an episode; False, and nothing taken, if it had ended before."""
+        check_rows([episode], "episodes", TABLES["episodes"])
+        check_rows(seats, "seats", TABLES["seats"])
+        with self._adding:
+            if episode["episode_id"] in self._ended:
+                return False
+            self._ended.add(episode["episode_id"])
+            self._take("seats", seats)
+            self._take("episodes", [episode])
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Rows in memory that are not on the disk yet."""
+        with self._adding:
+            return sum(map(len, self._rows.values()))
+
+    def flush(self) -> None:
+        """Put all rows taken so far on the disk, and make visible what has waited long enough.
+
+        Raises RunFailed when that fails; the rows stay in memory and the next flush tries again.
+        """
+        with self._writing:
+            self._flush()
+            now = self._clock()
+            self._promote([one for one in self._writers if one.due(now)])
+
+    def close(self) -> None:
+        """Flush and make everything visible. Raises RunFailed like `flush`; may be repeated."""
+        with self._writing:
+            self._flush()
+            self._promote(self._writers)
+            with self._adding:
+                self._closed = True
+            for table in TABLES:
+                self.storage.tidy(f"_tail/{table}")
+            self.storage.tidy("_tail")
+
+    def done(self, retry: Collection[Status] = ()) -> set[str]:
+        """Ids of all episodes that have ended, less those whose last end is in `retry`."""
+        return journal.done(self.storage, retry)
+
+    def attempts(self) -> dict[str, int]:
+        """Episode id → its highest attempt of which a step or the end was recorded."""
+        return journal.attempts(self.storage)
+
+    def steps(
+        self, of: Collection[str] | None = None, *, but: Collection[str] = ()
+    ) -> journal.Steps:
+        """Every step taken so far of the episodes `of`, less `but`; flushes, then reads.
+
+        One pass, however many episodes: ask for all at once. Raises RunFailed like `flush`.
+        """
+        self.flush()
+        return journal.steps(self.storage, of, but=but)
+
+    def steps_of(self, episode_id: str) -> list[dict[str, Any]]:
+        """Every step taken so far of one episode, by attempt, ordinal, retry and seat."""
+        return self.steps({episode_id}).of(episode_id)
+
+    def _take(self, table: str, rows: Sequence[Row]) -> None:
+        if self._closed:
+            raise RuntimeError(f"{len(rows)} rows of {table} came after the recorder was closed")
+        self._rows[table].extend(rows)
+
+    def _flush(self) -> None:
+        # All tables are taken at one moment and written in the order of TABLES, so that a crash
+        # cannot leave an episode's row without its steps and seats.
+        with self._adding:
+            taken, self._rows = self._rows, _no_rows()
+        try:
+            for one in self._writers:
+                if rows := taken[one.table]:
+                    one.append(to_table(rows, TABLES[one.table]), self._clock())
+                    taken[one.table] = []
+        except OSError as error:
+            raise self._failure(error, sum(map(len, taken.values()))) from error
+        finally:
+            with self._adding:
+                for table, rows in taken.items():
+                    self._rows[table][:0] = rows
+
+    def _promote(self, writers: Sequence[TableWriter]) -> None:
+        try:
+            for one in writers:
+                one.promote()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError, waiting: int = 0) -> RunFailed:
+        held = f" {waiting} rows wait in memory." if waiting else ""
+        return RunFailed(
+            f"Cannot write results to {self.storage.place}: {error}.{held} What was flushed before "
+            "is safe. Free space or restore the directory, then run again with the same run_dir."
+        )
+
+
+def _no_rows() -> dict[str, list[Row]]:
+    return {table: [] for table in TABLES}

@@ -1,0 +1,178 @@
+"""The files of a table, and how to read them without meeting a row twice.
+
+A flush writes a *tail*, `_tail/<table>/<writer>-<number>.arrow`. A promotion writes the rows of
+tails `first` to `last` into one immutable `<table>/<writer>-<first>-<last>.parquet` and then
+deletes those tails. A tail that a segment of the same writer covers is left over from a crash
+between the two, and does not count.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from runner.errors import RunFailed
+from runner.record.convert import conform, from_arrow_file
+from runner.record.schema import TABLES
+from runner.record.storage import Storage
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_SEGMENT = re.compile(r"([A-Za-z0-9]+)-(\d+)-(\d+)\.parquet")
+_TAIL = re.compile(r"([A-Za-z0-9]+)-(\d+)\.arrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Rows of one flush, not yet visible to a reader that globs."""
+
+    table: str
+    writer: str
+    number: int
+
+    @property
+    def path(self) -> str:
+        return f"{tail_folder(self.table)}/{self.writer}-{self.number:06d}.arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A visible file. One that we did not name covers no tails."""
+
+    table: str
+    name: str
+    writer: str = ""
+    first: int = 0
+    last: int = -1
+
+    @property
+    def path(self) -> str:
+        return f"{self.table}/{self.name}"
+
+    def covers(self, tail: Tail) -> bool:
+        return self.writer == tail.writer and self.first <= tail.number <= self.last
+
+
+def tail_folder(table: str) -> str:
+    """Beside the tables, not inside: some readers take in whatever lies below a table."""
+    return f"_tail/{table}"
+
+
+def segment(table: str, writer: str, first: int, last: int) -> Segment:
+    """The segment that is to cover tails `first` to `last`."""
+    name = f"{writer}-{first:06d}-{last:06d}.parquet"
+    return Segment(table, name, writer, first, last)
+
+
+def visible(storage: Storage, table: str) -> list[Segment]:
+    """The visible segments of a table."""
+    found = []
+    for name in storage.names(table):
+        if match := _SEGMENT.fullmatch(name):
+            found.append(Segment(table, name, match[1], int(match[2]), int(match[3])))
+        elif name.endswith(".parquet"):
+            found.append(Segment(table, name))
+    return found
+
+
+def all_tails(storage: Storage, table: str) -> list[Tail]:
+    """The tails of a table in order, covered ones included."""
+    matches = map(_TAIL.fullmatch, storage.names(tail_folder(table)))
+    found = [Tail(table, match[1], int(match[2])) for match in matches if match]
+    return sorted(found, key=lambda tail: (tail.writer, tail.number))
+
+
+def uncovered(tails: Iterable[Tail], segments: Iterable[Segment]) -> list[Tail]:
+    """The tails that hold rows which no segment has."""
+    segments = list(segments)
+    return [tail for tail in tails if not any(other.covers(tail) for other in segments)]
+
+
+def read_segment(
+    storage: Storage, found: Segment, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a visible segment, as `columns` of `schema`. Raises RunFailed if damaged."""
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    try:
+        with storage.open(found.path) as file:
+            parquet = pq.ParquetFile(file)
+            present = [name for name in wanted.names if name in parquet.schema_arrow.names]
+            return conform(parquet.read(columns=present), wanted)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise RunFailed(
+            f"{storage.place}/{found.path} cannot be read: {error}. If it is damaged, put back a "
+            "copy, or move it away to go on without its rows."
+        ) from error
+
+
+def read_tail(storage: Storage, tail: Tail) -> pa.Table | None:
+    """The rows of a tail; None, with a warning, when a power cut tore it."""
+    data = storage.get(tail.path)
+    try:
+        return from_arrow_file(data)
+    except (pa.ArrowException, OSError) as error:
+        log.warning("%s/%s is damaged and left out: %s", storage.place, tail.path, error)
+        return None
+
+
+_LISTINGS = 20
+
+
+def steadily(storage: Storage, look: Callable[[], T]) -> T:
+    """What `look` returns; it is called again when tails were promoted while it read them."""
+    for _ in range(_LISTINGS):
+        try:
+            return look()
+        except FileNotFoundError as error:
+            gone = error
+    raise RunFailed(f"Files of {storage.place} vanish while they are read: {gone}.")
+
+
+def read(storage: Storage, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a table, of a finished, running or crashed run: segments and tails, each once.
+
+    Raises RunFailed when a segment is damaged.
+    """
+    return steadily(storage, lambda: _read_once(storage, table, columns))
+
+
+def _read_once(storage: Storage, table: str, columns: Sequence[str] | None) -> pa.Table:
+    schema = TABLES[table]
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    # Tails first: what is promoted in between is then found as a segment.
+    tails = all_tails(storage, table)
+    segments = visible(storage, table)
+    parts = [read_segment(storage, found, schema, columns) for found in segments]
+    rests = [read_tail(storage, tail) for tail in uncovered(tails, segments)]
+    rest = [part for part in rests if part is not None]
+    if table == "seats" and rest:
+        ids = ended(storage)
+        rest = [without_orphans(part, ids) for part in rest]
+    parts += [conform(part.select(_present(part, wanted)), wanted) for part in rest]
+    loose = pa.schema([field.with_nullable(True) for field in wanted])
+    return pa.concat_tables(parts) if parts else loose.empty_table()
+
+
+def _present(table: pa.Table, schema: pa.Schema) -> list[str]:
+    return [name for name in schema.names if name in table.column_names]
+
+
+def ended(storage: Storage) -> pa.Array:
+    """Ids of the episodes that have a row in `episodes`."""
+    return read(storage, "episodes", ["episode_id"]).column("episode_id").combine_chunks()
+
+
+def without_orphans(seats: pa.Table, ended: pa.Array) -> pa.Table:
+    """`seats` less those whose episode row a crash kept from being written; they come again."""
+    return seats.filter(pc.is_in(seats.column("episode_id"), value_set=ended))
