@@ -8,6 +8,11 @@ from games.werewolf.roles import Role
 from games.werewolf.rules import Rules
 
 _PLURAL = {Role.werewolf: "werewolves", Role.witch: "witches"}
+_TIES = {
+    "random": "chance decides a tie",
+    "none": "a tie banishes nobody",
+    "revote": "a tie is voted on once more, and banishes nobody if it ties again",
+}
 
 
 def briefing(rules: Rules) -> str:
@@ -69,12 +74,14 @@ def _night_of_wolves(rules: Rules) -> Iterator[str]:
     if rules.count(Role.werewolf) == 1:
         yield "The werewolf chooses one player to kill."
         return
-    confer = "confer in secret and " if rules.wolf_talk_rounds else ""
+    yield "The werewolves know each other" + (
+        " and confer in secret." if rules.wolf_talk_rounds else "."
+    )
     if rules.wolf_choice == "one":
-        yield f"The werewolves know each other. They {confer}one of them chooses whom to kill."
-        return
-    tie = "chance breaks a tie" if rules.wolf_tie == "random" else "a tie kills nobody"
-    yield f"The werewolves know each other. They {confer}vote on one player to kill; {tie}."
+        yield "One werewolf, drawn by chance, chooses whom they kill."
+    else:
+        tie = "chance breaks a tie" if rules.wolf_tie == "random" else "a tie kills nobody"
+        yield f"The werewolves vote on one player to kill; {tie}."
 
 
 def _protector(role: Role, self_save: bool, same_twice: bool) -> str:
@@ -100,7 +107,7 @@ def _night_of_witches(rules: Rules) -> Iterator[str]:
             yield f"{healing}; it may heal itself in the first night only."
         case "never":
             yield f"{healing}; it cannot heal itself."
-    if rules.heal_on_protected_kills:
+    if rules.heal_on_protected_kills and rules.count(Role.doctor) + rules.count(Role.guard):
         yield "Who is both healed and protected in one night dies of it."
 
 
@@ -141,7 +148,7 @@ def _talk(rules: Rules) -> Iterator[str]:
             )
         case "round_robin" | "random" if rules.talk_rounds:
             order = "in turn" if rules.talk == "round_robin" else "in random order"
-            times = "once" if rules.talk_rounds == 1 else f"{rules.talk_rounds} times"
+            times = {1: "once", 2: "twice"}.get(rules.talk_rounds, f"{rules.talk_rounds} times")
             yield f"Each living player speaks {times}, {order}."
         case _:
             yield "There is no talk."
@@ -152,17 +159,14 @@ def _vote(rules: Rules) -> Iterator[str]:
     yield f"Then all living players vote, {how}, to banish one player." + (
         " A player may abstain." if rules.may_abstain else ""
     )
+    if rules.votes == "simultaneous":
+        yield "Afterwards everybody hears " + (
+            "who voted for whom." if rules.show_votes else "how many votes each player got."
+        )
     if rules.exile == "majority":
         yield "It takes the votes of more than half of the living to banish; otherwise nobody is."
-        return
-    match rules.tie:
-        case "random":
-            tie = "chance decides a tie"
-        case "none":
-            tie = "a tie banishes nobody"
-        case "revote":
-            tie = "a tie is voted on once more, and banishes nobody if it ties again"
-    yield f"Who gets most votes is banished and dies; {tie}."
+    else:
+        yield f"Who gets most votes is banished and leaves the game; {_TIES[rules.tie]}."
     match rules.last_words:
         case "exiled":
             yield "The banished player may say last words."
@@ -170,6 +174,8 @@ def _vote(rules: Rules) -> Iterator[str]:
             yield "The banished and the dead of the first night may say last words."
         case "all":
             yield "Who dies may say last words."
+    if rules.summaries:
+        yield "In the evening each player writes itself a note that only it will see."
 
 
 def _manners(rules: Rules) -> Iterator[str]:
