@@ -16,7 +16,7 @@ from enum import StrEnum
 from itertools import chain
 
 from runner.game.message import Message, Prompt
-from runner.game.transcript import Event, EventKind
+from runner.game.transcript import Event, EventKind, View
 
 
 class Layout(StrEnum):
@@ -28,15 +28,15 @@ class Layout(StrEnum):
     """Each seat's own chat history, in order of time."""
 
 
-def compose(layout: Layout, rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
-    """The prompt that asks `seat` the question `ask`; of `events` it shows what `seat` may see."""
-    return _LAYOUTS[layout](rules, events, seat, ask)
+def compose(layout: Layout, rules: str, view: View, seat: str, ask: str) -> Prompt:
+    """The prompt that asks `seat` the question `ask`; of `view` it shows what `seat` may see."""
+    return _LAYOUTS[layout](rules, view, seat, ask)
 
 
-def _public_first(rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+def _public_first(rules: str, view: View, seat: str, ask: str) -> Prompt:
     public: list[str] = []
     private: list[str] = []
-    for event in events:
+    for event in view:
         if event.kind is EventKind.phase:
             public.append(f"\n## {_line(event.text)}\n")
         elif event.kind is not EventKind.told or not event.visible_to(seat):
@@ -52,8 +52,12 @@ def _public_first(rules: str, events: Iterable[Event], seat: str, ask: str) -> P
     return Prompt(messages, len(rules) + len(shared))
 
 
-def dialogue(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]:
+def dialogue(rules: str, view: View, seat: str) -> tuple[Message, ...]:
     """All that `seat` saw and said, in order of time, as one chat."""
+    return _chat(rules, view.seen_by(seat), seat)
+
+
+def _chat(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]:
     messages = [Message("system", f"{rules}\n\nYou are {seat}.")]
     pending: list[str] = []
     for event in events:
@@ -71,16 +75,16 @@ def dialogue(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, .
     return tuple(messages)
 
 
-def _dialogue(rules: str, events: Iterable[Event], seat: str, ask: str) -> Prompt:
+def _dialogue(rules: str, view: View, seat: str, ask: str) -> Prompt:
     question = Event(EventKind.asked, ask, frozenset((seat,)), "")
-    return Prompt(dialogue(rules, chain(events, (question,)), seat), len(rules))
+    return Prompt(_chat(rules, chain(view.seen_by(seat), (question,)), seat), len(rules))
 
 
 def _line(text: str) -> str:
     return text.replace("\r", "\n").replace("\n", "\n  ")
 
 
-_LAYOUTS: dict[Layout, Callable[[str, Iterable[Event], str, str], Prompt]] = {
+_LAYOUTS: dict[Layout, Callable[[str, View, str, str], Prompt]] = {
     Layout.public_first: _public_first,
     Layout.dialogue: _dialogue,
 }

@@ -188,6 +188,7 @@ class Seat:
 
         async def run() -> Any:
             table, log = self.table, self.table.here
+            log.own(self.name)
             view = log.view()
             seed = self._seed(ordinal)
             refused: list[Message] = []

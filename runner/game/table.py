@@ -124,7 +124,7 @@ class Table:
     ) -> None:
         """Put an event into the transcript of the branch that runs now."""
         here = self.here
-        here.events.append(Event(kind, text, to, here.phase, by.name if by else None))
+        here.entries.append(Event(kind, text, to, here.phase, by.name if by else None))
 
 
 async def _play_in(branch: Log, move: Awaitable[T]) -> T:

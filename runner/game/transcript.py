@@ -7,7 +7,7 @@ never depends on which reply came first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -42,9 +42,21 @@ class Event:
         return self.to is None or seat in self.to
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Simultaneous branches that are over, in the order of the moves."""
+
+    branches: tuple[list[Entry], ...]
+    own: dict[str, int]
+    """Seat → which branch asked it; that seat lived through this branch first."""
+
+
+Entry = Event | Joined
+
+
 @dataclass(slots=True)
 class Log:
-    """The events of one branch, on top of its parent's."""
+    """What happened in one branch, on top of its parent's."""
 
     parent: Log | None = None
     path: str = ""
@@ -52,10 +64,10 @@ class Log:
     phase: str = ""
     turns: int = 0
     """Questions asked up to here, this branch's included."""
-    events: list[Event] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     forks: int = 0
     asked_in: dict[str, str] = field(default_factory=dict)
-    """Seat → path of the one branch of the current fork that may ask it."""
+    """Seat → path of the branch of the current fork that asks it."""
 
     @property
     def root(self) -> Log:
@@ -64,7 +76,7 @@ class Log:
     def view(self) -> View:
         """The events up to now; later ones do not show in it."""
         before = self.parent.view().parts if self.parent is not None else ()
-        return View((*before, (self.events, len(self.events))))
+        return View((*before, (self.entries, len(self.entries))))
 
     def fork(self, branches: int) -> list[Log]:
         """`branches` logs that see this one as it is now. Join them before this one grows."""
@@ -75,22 +87,31 @@ class Log:
 
     def join(self, branches: list[Log]) -> None:
         """Append what the branches logged, in branch order."""
-        before = self.turns
-        for branch in branches:
-            self.events.extend(branch.events)
-            self.turns += branch.turns - before
+        index = {branch.path: i for i, branch in enumerate(branches)}
+        own = {seat: index[path] for seat, path in self.asked_in.items()}
+        self.entries.append(Joined(tuple(branch.entries for branch in branches), own))
+        self.turns += sum(branch.turns - self.turns for branch in branches)
         self.asked_in = {}
 
     def claim(self, seat: str) -> None:
         """Note that this branch asks `seat`; raises RuntimeError if a simultaneous one does too."""
-        log = self
-        while log.parent is not None:
-            owner = log.parent.asked_in.setdefault(seat, log.path)
-            if owner != log.path:
+        for log, parent in self._forks_above():
+            if parent.asked_in.get(seat, log.path) != log.path:
                 raise RuntimeError(
                     f"{seat} is asked in two simultaneous branches, so the order of its answers "
                     "would depend on timing; ask it in one of them, or one after the other"
                 )
+        self.own(seat)
+
+    def own(self, seat: str) -> None:
+        """Note that `seat` lives through this branch, if it does not through another already."""
+        for log, parent in self._forks_above():
+            parent.asked_in.setdefault(seat, log.path)
+
+    def _forks_above(self) -> Iterator[tuple[Log, Log]]:
+        log = self
+        while log.parent is not None:
+            yield log, log.parent
             log = log.parent
 
 
@@ -98,8 +119,25 @@ class Log:
 class View:
     """What a log held at one moment, without a copy."""
 
-    parts: tuple[tuple[list[Event], int], ...]
+    parts: tuple[tuple[list[Entry], int], ...]
 
     def __iter__(self) -> Iterator[Event]:
-        for events, length in self.parts:
-            yield from islice(events, length)
+        """All events, simultaneous branches in the order of the moves."""
+        for entries, length in self.parts:
+            yield from _flat(islice(entries, length), None)
+
+    def seen_by(self, seat: str) -> Iterator[Event]:
+        """All events as `seat` lived through them: its own branch before simultaneous ones."""
+        for entries, length in self.parts:
+            yield from _flat(islice(entries, length), seat)
+
+
+def _flat(entries: Iterable[Entry], seat: str | None) -> Iterator[Event]:
+    for entry in entries:
+        if isinstance(entry, Event):
+            yield entry
+            continue
+        first = entry.own.get(seat) if seat is not None else None
+        order = sorted(range(len(entry.branches)), key=lambda i, first=first: i != first)
+        for i in order:
+            yield from _flat(entry.branches[i], seat)
