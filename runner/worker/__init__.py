@@ -1,6 +1,7 @@
 """Plays episodes: a plain asyncio class that turns leases into rows."""
 
 from runner.worker.job import Job, ServerAddress
+from runner.worker.players import Tally
 from runner.worker.worker import Play, Progress, Report, Result, Reroute, Worker
 
-__all__ = ["Job", "Play", "Progress", "Report", "Reroute", "Result", "ServerAddress", "Worker"]
+__all__ = ["Job", "Play", "Progress", "Report", "Reroute", "Result", "ServerAddress", "Tally", "Worker"]

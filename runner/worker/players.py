@@ -16,6 +16,7 @@ from runner.worker.calls import Caller
 from runner.worker.job import Job
 from runner.worker.route import Route
 
+
 @dataclass
 class Tally:
     """What the replies of one episode, or of all of a worker's, cost so far."""

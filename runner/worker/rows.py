@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.episode import EpisodeSpec, Status
 from runner.game import Outcome, Seat, Step, Table
-from runner.game.delta import PromptDelta, common_prefix
+from runner.game.delta import Delta, PromptDelta, common_prefix
 from runner.game.layout import dialogue
 from runner.worker.job import Job
 from runner.worker.players import Players, player_of
@@ -47,13 +47,14 @@ class Journal:
     _delta: PromptDelta = field(default_factory=PromptDelta)
     _sent: dict[str, str] = field(default_factory=dict)
     """Server → the last prompt of this episode that went there."""
+    _asked: set[tuple[str, str]] = field(default_factory=set)
+    """(server, seat) pairs that have met."""
 
     def note(self, step: Step) -> None:
         """Add a judged reply; the table calls this before the game goes on."""
         request, reply = step.request, step.reply
         prompt = request.prompt
-        text = json.dumps([m._asdict() for m in prompt.messages], ensure_ascii=False)
-        delta = self._delta.encode(request.seat, text)
+        delta = self._delta.encode(request.seat, request.ordinal, request.retry, prompt.messages)
         per_char = reply.prompt_tokens / max(1, prompt.chars)
         shared = int(prompt.shared_chars * per_char)
         self.moves += step.valid or step.fallback
@@ -83,18 +84,14 @@ class Journal:
                 "problem": step.problem,
                 "prompt_tokens": reply.prompt_tokens,
                 "cached_tokens": reply.cached_tokens,
-                "expected_cached_tokens": self._expected(reply.server_id, text, delta.keep)
-                * reply.prompt_tokens
-                // max(1, len(text)),
+                "expected_cached_tokens": int(self._sent_share(step, delta) * reply.prompt_tokens),
                 "shared_prefix_tokens": shared,
                 "completion_tokens": reply.completion_tokens,
                 "finish_reason": reply.finish_reason,
                 "queue_s": reply.queue_s,
                 "first_token_s": reply.first_token_s,
                 "latency_s": reply.latency_s,
-                "tries": self.players.tries.pop(
-                    (request.seat, request.ordinal, request.retry), 1
-                ),
+                "tries": self.players.tries.pop((request.seat, request.ordinal, request.retry), 1),
                 "server_id": reply.server_id or None,
                 "model": reply.model,
                 "request_id": reply.request_id,
@@ -106,13 +103,18 @@ class Journal:
         rows, self.rows = self.rows, []
         return rows
 
-    def _expected(self, server: str, text: str, kept: int) -> int:
-        """Characters of `text` that this episode has already sent to `server`."""
+    def _sent_share(self, step: Step, delta: Delta) -> float:
+        """Share of the prompt, 0..1, that this episode has sent to the same server before."""
+        server, seat = step.reply.server_id, step.request.seat
         if not server:
-            return 0
-        before = self._sent.get(server)
+            return 0.0
+        text = "".join(message.content for message in step.request.messages)
+        before = self._sent.get(server, "")
+        by_anyone = common_prefix(before, text) / max(1, len(text))
+        own = delta.keep / (delta.keep + len(delta.text)) if (server, seat) in self._asked else 0.0
         self._sent[server] = text
-        return 0 if before is None else max(kept, common_prefix(before, text))
+        self._asked.add((server, seat))
+        return max(by_anyone, own)
 
 
 def episode_row(

@@ -1,0 +1,14 @@
+"""The only door to Ray: connecting, placing, and thin actors around plain classes."""
+
+from runner.cluster.connect import Connection, connect
+from runner.cluster.crew import ActorDied, Crew, ServerHandle, ServerInfo, WorkerHandle
+
+__all__ = [
+    "ActorDied",
+    "Connection",
+    "Crew",
+    "ServerHandle",
+    "ServerInfo",
+    "WorkerHandle",
+    "connect",
+]

@@ -1,0 +1,174 @@
+"""The run's actors: where they are placed, what they are called, how they are spoken to.
+
+Names read well in the Ray dashboard: `werewolf-20261122-1730/server-0`. Actors belong to the run:
+when its driver ends, in whatever way, Ray ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from runner.cluster.actors import Server, WorkerActor
+from runner.config import EngineConfig, ModelConfig
+from runner.engine import EngineStats
+from runner.errors import RunnerError, UsageError
+from runner.worker import Job, Play, Report, Reroute, ServerAddress
+
+_PLACEMENT_S = 60.0
+_STOP_S = 20.0
+
+
+class ActorDied(RunnerError):
+    """The process of an actor is gone or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """A server that answers."""
+
+    address: ServerAddress
+    slots: int
+    node: str
+    gpus: int
+
+
+class _Handle:
+    """An actor; its errors are ours again."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def _ask(self, method: str, *args: Any) -> Any:
+        try:
+            return await getattr(self._actor, method).remote(*args)
+        except RayTaskError as error:
+            cause = error.cause
+            raise cause if isinstance(cause, RunnerError) else error from None
+        except RayActorError as error:
+            raise ActorDied(str(error).splitlines()[0]) from error
+
+    async def stop(self) -> None:
+        """End the actor, gently for a while, then at once."""
+        try:
+            await asyncio.wait_for(self._ask("stop"), _STOP_S)
+        except (TimeoutError, RunnerError, RayTaskError):
+            pass
+        ray.kill(self._actor)
+
+
+class ServerHandle(_Handle):
+    """A `Server` actor."""
+
+    def __init__(self, actor: Any, server_id: str, model: str) -> None:
+        super().__init__(actor)
+        self.server_id = server_id
+        self.model = model
+
+    async def start(self) -> ServerInfo:
+        """Raises EngineError when the engine does not start, ActorDied when its process went."""
+        endpoint, node, gpus = await self._ask("start")
+        address = ServerAddress(self.server_id, endpoint.url, endpoint.model, endpoint.api_key)
+        return ServerInfo(address, endpoint.slots, node, gpus)
+
+    async def stats(self) -> EngineStats:
+        """Raises EngineError or ActorDied when it does not answer."""
+        stats: EngineStats = await self._ask("stats")
+        return stats
+
+
+class WorkerHandle(_Handle):
+    """A `Worker` actor."""
+
+    def __init__(self, actor: Any, worker_id: str) -> None:
+        super().__init__(actor)
+        self.worker_id = worker_id
+
+    async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
+        await self._ask("deliver", orders)
+
+    async def collect(self, wait_s: float) -> Report:
+        report: Report = await self._ask("collect", wait_s)
+        return report
+
+
+class Crew:
+    """Hires the servers and workers of one run and dismisses them."""
+
+    def __init__(self, run_name: str, log_dir: str, *, loopback: bool) -> None:
+        self._name = run_name
+        self._log_dir = log_dir
+        self._loopback = loopback
+        self._group: PlacementGroup | None = None
+
+    def reserve(self, servers: int, nodes: int) -> None:
+        """Reserve one CPU per server, on as many nodes as there are. Raises UsageError."""
+        if servers == 0:
+            return
+        strategy = "STRICT_SPREAD" if servers <= nodes else "SPREAD"
+        self._group = placement_group(
+            [{"CPU": 1}] * servers, strategy, name=f"{self._name}/servers"
+        )
+        try:
+            ray.get(self._group.ready(), timeout=_PLACEMENT_S)
+        except GetTimeoutError as error:
+            free = ray.available_resources().get("CPU", 0.0)
+            raise UsageError(
+                f"{servers} servers need {servers} free CPUs on {min(servers, nodes)} nodes, and "
+                f"the cluster has {free:g} free CPUs on {nodes}. Wait for other jobs to end, or "
+                "ask for fewer with model.replicas."
+            ) from error
+
+    def server(
+        self, index: int, config: EngineConfig, model: ModelConfig, *, life: int
+    ) -> ServerHandle:
+        """A new server actor in its reserved place; `life` counts its restarts."""
+        server_id = f"server-{index}"
+        options: dict[str, Any] = {
+            "name": f"{self._name}/{server_id}" + (f"#{life}" if life else ""),
+            "num_cpus": 1,
+            "max_concurrency": 16,
+        }
+        if self._group is not None:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._group, index)
+        actor = (
+            ray.remote(Server)
+            .options(**options)
+            .remote(
+                server_id,
+                config,
+                model,
+                index=index,
+                log_path=f"{self._log_dir}/{server_id}.log",
+                loopback=self._loopback,
+            )
+        )
+        return ServerHandle(actor, server_id, model.name)
+
+    def worker(self, index: int, job: Job, *, life: int) -> WorkerHandle:
+        """A new worker actor, wherever there is least to do."""
+        worker_id = f"worker-{index}" + (f"#{life}" if life else "")
+        actor = (
+            ray.remote(WorkerActor)
+            .options(
+                name=f"{self._name}/{worker_id}",
+                num_cpus=0,
+                max_concurrency=64,
+                scheduling_strategy="SPREAD",
+            )
+            .remote(worker_id, job, log_path=f"{self._log_dir}/worker-{index}.log")
+        )
+        return WorkerHandle(actor, worker_id)
+
+    def dismiss(self) -> None:
+        """Give back the reserved places and leave the cluster; one that we started ends."""
+        if self._group is not None:
+            remove_placement_group(self._group)
+        ray.shutdown()

@@ -1,0 +1,5 @@
+"""Composition root: what is wired to what, in which order it starts and stops."""
+
+from runner.run.main import recorded_overrides, run
+
+__all__ = ["recorded_overrides", "run"]
