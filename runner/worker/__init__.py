@@ -2,6 +2,16 @@
 
 from runner.worker.job import Job, ServerAddress
 from runner.worker.players import Tally
-from runner.worker.worker import Play, Progress, Report, Result, Reroute, Worker
+from runner.worker.worker import Play, Progress, Report, Reroute, Result, Worker
 
-__all__ = ["Job", "Play", "Progress", "Report", "Reroute", "Result", "ServerAddress", "Tally", "Worker"]
+__all__ = [
+    "Job",
+    "Play",
+    "Progress",
+    "Report",
+    "Reroute",
+    "Result",
+    "ServerAddress",
+    "Tally",
+    "Worker",
+]

@@ -9,6 +9,7 @@ Invariant: every episode that was started is reported ended once, or was cancell
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 import traceback
@@ -112,10 +113,8 @@ class Worker:
         """What happened since the last call; waits up to `wait_s` seconds for an episode to end."""
         if not self._ended:
             self._news.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
-            except TimeoutError:
-                pass
         ended, self._ended = self._ended, []
         steps = [row for a in (*ended, *self._live.values()) for row in a.journal.take()]
         results = [a.task.result() for a in ended if a.task is not None and not a.task.cancelled()]

@@ -1,0 +1,306 @@
+"""The worker over real HTTP: every way a call or a game can end becomes the right status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from runner import Game, Outcome, Table
+from runner.config import Calls, Limits, ModelConfig, Sampling
+from runner.episode import EpisodeSpec, Status
+from runner.game.delta import rebuild
+from runner.record import TABLES
+from runner.worker import Job, Play, Report, Reroute, Result, ServerAddress, Worker
+
+Handler = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+MODEL = ModelConfig(name="m", path="served-name", sampling=Sampling(stop=["\n"], max_tokens=50))
+
+
+class Duel(Game):
+    """Two seats speak and choose; the second seat's choice wins."""
+
+    def seats(self) -> list[str]:
+        return ["Ann", "Bob"]
+
+    def briefing(self) -> str:
+        return "A duel."
+
+    async def play(self, table: Table) -> Outcome:
+        ann, bob = table.seats
+        table.phase("Dawn")
+        table.tell_all(f"{ann}: {await ann.say('Speak.')}", by=ann)
+        picks = await table.together(*(s.choose("Pick.", ["rock", "paper"]) for s in (ann, bob)))
+        return Outcome({"Ann": 0.0, "Bob": 1.0}, winner="Bob", facts={"picks": "-".join(picks)})
+
+
+class Broken(Duel):
+    async def play(self, table: Table) -> Outcome:
+        raise KeyError("no such card")
+
+
+class Endless(Duel):
+    async def play(self, table: Table) -> Outcome:
+        while True:
+            await table.seats[0].say("More.")
+
+
+@pytest.fixture(autouse=True)
+def importable() -> None:
+    module = types.ModuleType("duel_games")
+    vars(module).update(Duel=Duel, Broken=Broken, Endless=Endless)
+    sys.modules["duel_games"] = module
+
+
+def job(game: str = "Duel", **changes: Any) -> Job:
+    base = Job(
+        run_id="run-1",
+        game="duel",
+        game_path=f"duel_games:{game}",
+        rules_id="default",
+        rules={},
+        seats={"default": "m"},
+        models={"m": MODEL},
+        layout="public_first",
+        retries=1,
+        limits=Limits(),
+        calls=Calls(timeout_s=5, tries=3, backoff_s=0.01),
+        engine="test",
+        engine_version="1",
+        runner_version="1",
+    )
+    return replace(base, **changes)
+
+
+SPEC = EpisodeSpec("0123456789abcdef", 0, 7, 0, frozenset({"m"}))
+
+
+def completion(text: str, **extra: Any) -> dict[str, Any]:
+    return {
+        "id": "c1",
+        "choices": [{"message": {"content": text}, "finish_reason": "stop", **extra}],
+        "usage": {
+            "prompt_tokens": 100,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 80},
+        },
+    }
+
+
+def legal(body: dict[str, Any]) -> dict[str, Any]:
+    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+    if schema:
+        return completion(json.dumps({"choice": schema["properties"]["choice"]["enum"][0]}))
+    return completion("hello there")
+
+
+class Model:
+    """A scriptable server; `bodies` are the requests it got."""
+
+    def __init__(self) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.answer: Callable[[dict[str, Any], int], Any] = lambda body, n: legal(body)
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._handle)
+        self.http = TestServer(app)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.bodies.append(body)
+        answer = self.answer(body, len(self.bodies))
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        return web.json_response(answer)
+
+    def address(self, server_id: str = "server-0") -> ServerAddress:
+        return ServerAddress(server_id, str(self.http.make_url("/v1")), "served-name", "key")
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[Model]:
+    model = Model()
+    await model.http.start_server()
+    yield model
+    await model.http.close()
+
+
+async def play(
+    model: Model, a_job: Job | None = None, spec: EpisodeSpec = SPEC
+) -> tuple[Result, list[dict[str, Any]]]:
+    worker = Worker("worker-0", a_job or job())
+    await worker.deliver([Play(spec, 1, {"m": model.address()})])
+    steps: list[dict[str, Any]] = []
+    async with asyncio.timeout(20):
+        while True:
+            report = await worker.collect(1)
+            steps += report.steps
+            if report.results:
+                break
+    await worker.stop()
+    return report.results[0], steps
+
+
+async def test_a_finished_episode_becomes_rows_of_the_tables(model: Model) -> None:
+    result, steps = await play(model)
+    row = result.episode_row
+    assert (result.status, row["winner"], row["calls"]) == (Status.finished, "Bob", 3)
+    assert (row["input_tokens"], row["cached_tokens"], row["output_tokens"]) == (300, 240, 15)
+    assert row.keys() == set(TABLES["episodes"].names)
+    assert [set(r) for r in result.seat_rows] == [set(TABLES["seats"].names)] * 2
+    assert [set(step) for step in steps] == [set(TABLES["steps"].names)] * 3
+    assert [r["won"] for r in result.seat_rows] == [False, True]
+    first = rebuild(steps)[0]
+    assert [m.content for m in first] == [m["content"] for m in model.bodies[0]["messages"]]
+
+
+async def test_the_request_carries_the_models_sampling_and_the_legal_moves(model: Model) -> None:
+    await play(model)
+    say, *chooses = model.bodies
+    assert (say["model"], say["stop"], say["max_tokens"]) == ("served-name", ["\n"], 50)
+    assert "stop" not in chooses[0], "a stop string would cut JSON"
+    schema = chooses[0]["response_format"]["json_schema"]["schema"]
+    assert sorted(schema["properties"]["choice"]["enum"]) == ["paper", "rock"]
+
+
+async def test_repeats_of_a_seed_ask_with_other_seeds(model: Model) -> None:
+    await play(model)
+    await play(model, spec=replace(SPEC, repeat=1))
+    seeds = [body["seed"] for body in model.bodies]
+    assert len(set(seeds)) == 6
+
+
+def failing(times: int, how: Callable[[], Any]) -> Callable[[dict[str, Any], int], Any]:
+    return lambda body, n: how() if n <= times else legal(body)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda: web.Response(status=500, text="boom"),
+        lambda: web.Response(status=503),
+        lambda: web.Response(status=429, headers={"retry-after": "0"}),
+        lambda: web.Response(text="<html>not json</html>", content_type="application/json"),
+        lambda: web.json_response({"choices": []}),
+        lambda: web.json_response([1, 2]),
+        lambda: completion("half", finish_reason="abort"),
+        lambda: web.json_response({"choices": [{"message": {"content": 5}}], "usage": 3}),
+    ],
+    ids=["500", "503", "429", "garbage", "no choice", "list", "abort", "wrong types"],
+)
+async def test_what_infrastructure_breaks_is_tried_again(
+    model: Model, how: Callable[[], Any]
+) -> None:
+    model.answer = failing(2, how)
+    result, steps = await play(model)
+    assert result.status is Status.finished
+    assert [step["tries"] for step in steps] == [3, 1, 1]
+
+
+async def test_failures_that_stay_are_never_the_models_fault(model: Model) -> None:
+    model.answer = lambda body, n: web.Response(status=500, text="boom")
+    result, _ = await play(model)
+    assert result.status is Status.infra_error
+    assert "HTTP 500" in result.episode_row["error"]
+    assert "try 3 of 3" in result.episode_row["error"]
+
+
+async def test_a_refused_key_is_not_tried_again(model: Model) -> None:
+    model.answer = lambda body, n: web.json_response({"error": {"message": "no"}}, status=401)
+    result, _ = await play(model)
+    assert (result.status, len(model.bodies)) == (Status.infra_error, 1)
+    assert "refused the API key" in result.episode_row["error"]
+
+
+async def test_a_prompt_that_is_too_long_is_a_limit(model: Model) -> None:
+    error = {"error": {"message": "the request exceeds the available context size"}}
+    model.answer = lambda body, n: web.json_response(error, status=400)
+    result, _ = await play(model)
+    assert result.status is Status.limit
+    assert result.episode_row["stop_condition"] == "context_length"
+
+
+async def test_nonsense_from_the_model_falls_back_and_is_counted(model: Model) -> None:
+    model.answer = lambda body, n: completion("banana")
+    result, steps = await play(model)
+    row = result.episode_row
+    assert result.status is Status.finished
+    assert (row["moves"], row["invalid_moves"], row["fallback_moves"]) == (3, 4, 2)
+    assert sum(step["fallback"] for step in steps) == 2
+
+
+async def test_a_bug_in_the_game_is_data_with_its_place(model: Model) -> None:
+    result, _ = await play(model, job("Broken"))
+    assert result.status is Status.game_error
+    assert result.episode_row["error_type"] == "KeyError"
+    assert "no such card" in result.episode_row["error"]
+    assert "test_worker.py" in result.episode_row["error"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "which"),
+    [(Limits(turns=4), "turns"), (Limits(tokens=400), "tokens"), (Limits(time_s=0.3), "time_s")],
+)
+async def test_limits_end_an_episode(model: Model, limits: Limits, which: str) -> None:
+    result, steps = await play(model, job("Endless", limits=limits))
+    assert (result.status, result.episode_row["stop_condition"]) == (Status.limit, which)
+    if which != "time_s":
+        assert len(steps) == 4
+    assert all(row["is_truncated"] for row in result.seat_rows)
+
+
+async def test_random_seats_need_no_server(model: Model) -> None:
+    result, steps = await play(model, job(seats={"default": "m", "Ann": "random"}))
+    assert result.status is Status.finished
+    assert len(model.bodies) == 1, "only Bob asks the model"
+    assert {step["seat"]: step["model"] for step in steps} == {"Ann": "random", "Bob": "m"}
+
+
+async def collect_until(worker: Worker, want: Callable[[Report], bool]) -> Report:
+    async with asyncio.timeout(20):
+        while not want(report := await worker.collect(0.05)):
+            pass
+    return report
+
+
+async def test_an_episode_moves_to_another_server_between_two_tries(model: Model) -> None:
+    """Its server is gone: it says so, waits for its new one, and loses only the call in flight."""
+    dead = ServerAddress("server-1", "http://127.0.0.1:9/v1", "served-name", "key")
+    worker = Worker("worker-0", job(calls=Calls(timeout_s=5, tries=3, backoff_s=5)))
+    await worker.deliver([Play(SPEC, 1, {"m": dead})])
+    report = await collect_until(worker, lambda r: bool(r.failures))
+    assert list(report.failures) == ["server-1"]
+    await worker.deliver([Reroute(SPEC.id, {"m": model.address("server-2")})])
+    report = await collect_until(worker, lambda r: bool(r.results))
+    assert report.results[0].status is Status.finished
+    assert {step["server_id"] for step in report.steps} == {"server-2"}
+    await worker.stop()
+
+
+async def test_a_paused_episode_waits_without_using_up_its_tries(model: Model) -> None:
+    worker = Worker("worker-0", job())
+    await worker.deliver([Play(SPEC, 1, {"m": model.address()}), Reroute(SPEC.id, {})])
+    assert not (await worker.collect(0.3)).results
+    assert model.bodies == []
+    await worker.deliver([Reroute(SPEC.id, {"m": model.address()})])
+    report = await collect_until(worker, lambda r: bool(r.results))
+    assert report.results[0].status is Status.finished
+    await worker.stop()
+
+
+async def test_a_stopped_worker_leaves_no_result_of_what_it_killed(model: Model) -> None:
+    model.answer = lambda body, n: asyncio.sleep(60)
+    worker = Worker("worker-0", job())
+    await worker.deliver([Play(SPEC, 1, {"m": model.address()})])
+    await worker.collect(0.2)
+    await worker.stop()
+    assert not (await worker.collect(0)).results
