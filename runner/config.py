@@ -113,6 +113,10 @@ class SimulatedEngine:
     """How many servers when `model.replicas` is not given."""
     latency_s: Annotated[float, Field(ge=0)] = 0.0
     """How long each reply takes."""
+    kv_tokens: Positive = 131072
+    """Size of its prefix cache: what it reports as capacity, and when cached prompts are lost."""
+    fail_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of calls answered 503, to see what a run makes of it."""
     port_range: tuple[int, int] = (22000, 22999)
     start_timeout_s: Seconds = 60.0
     stop_grace_s: Seconds = 5.0

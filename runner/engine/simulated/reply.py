@@ -1,0 +1,61 @@
+"""What the stand-in server says: a function of the request alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.engine.simulated.cache import CHARS_PER_TOKEN, count_tokens
+from runner.policy.baseline import sample_schema
+
+OPENINGS = ("I think", "To be honest,", "Listen:", "As I see it,", "Let us remember that")
+SUBJECTS = ("the quiet ones", "the first vote", "our neighbour", "what was said last", "the night")
+VERBS = ("deserves", "needs", "cannot escape", "invites", "rewards")
+OBJECTS = ("a second look.", "more trust.", "a straight answer.", "some patience.", "our doubt.")
+
+
+def reply_to(body: Mapping[str, Any]) -> tuple[str, str]:
+    """Text and finish reason: a legal value of the requested JSON schema, or a short speech.
+
+    The same messages and seed get the same reply. A reply longer than `max_tokens` is cut off, as
+    a real one is.
+    """
+    rng = random.Random(_digest(body))
+    schema = requested_schema(body)
+    text = _speech(rng) if schema is None else json.dumps(sample_schema(schema, rng))
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    if most is not None and count_tokens(text) > most:
+        return text[: most * CHARS_PER_TOKEN], "length"
+    return text, "stop"
+
+
+def requested_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The JSON schema that the reply must fit, or None for free text."""
+    wanted = body.get("response_format") or {}
+    if wanted.get("type") != "json_schema":
+        return None
+    schema: Mapping[str, Any] = wanted["json_schema"]["schema"]
+    return schema
+
+
+def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The conversation as one text, the way a chat template lays it out."""
+    return "".join(f"<{m['role']}>{_content(m['content'])}\n" for m in messages)
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content or [])
+
+
+def _speech(rng: random.Random) -> str:
+    return " ".join(rng.choice(words) for words in (OPENINGS, SUBJECTS, VERBS, OBJECTS))
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    key = [prompt_text(body["messages"]), body.get("seed")]
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()

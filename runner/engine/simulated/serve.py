@@ -1,0 +1,206 @@
+"""The stand-in server: the OpenAI chat API and SGLang's metric names, with nothing behind them.
+
+The API key comes in the environment variable RUNNER_API_KEY.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from runner.engine.simulated.cache import PrefixCache, count_tokens
+from runner.engine.simulated.reply import prompt_text, reply_to, requested_schema
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SHUTDOWN_S = 0.2
+
+
+@dataclass
+class Counters:
+    """What `/metrics` shows beside the queue."""
+
+    running: int = 0
+    queued: int = 0
+    kv_used: int = 0
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+
+
+@dataclass
+class StandIn:
+    """A server's state: its slots, its cache, its counters."""
+
+    options: argparse.Namespace
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.options.slots)
+        self._cache = PrefixCache(self.options.kv_tokens)
+        self._faults = random.Random(0)
+
+    async def complete(self, request: web.Request) -> web.Response:
+        """`POST /v1/chat/completions`."""
+        try:
+            body = await request.json()
+            prompt = prompt_text(body["messages"])
+            requested_schema(body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return refusal(400, "invalid_request_error", f"not a chat request: {error!r}")
+        if body.get("stream"):
+            return refusal(400, "invalid_request_error", "this server does not stream")
+        if self._faults.random() < self.options.fail_rate:
+            return refusal(503, "unavailable_error", "failed on purpose (engine.fail_rate)")
+        size, most = count_tokens(prompt), self.options.context
+        if size >= most:
+            why = f"request ({size} tokens) exceeds the available context size ({most} tokens)"
+            return refusal(400, "exceed_context_size_error", why)
+        return await self._generate(body, prompt, size)
+
+    async def _generate(self, body: dict[str, Any], prompt: str, size: int) -> web.Response:
+        counters = self.counters
+        counters.queued += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            counters.queued -= 1
+        counters.running += 1
+        counters.kv_used += size
+        try:
+            cached = self._cache.add(prompt)
+            await asyncio.sleep(self.options.latency_s)
+            text, finish = reply_to(body)
+        finally:
+            counters.running -= 1
+            counters.kv_used -= size
+            self._slots.release()
+        said = count_tokens(text)
+        counters.prompt += size
+        counters.cached += cached
+        counters.generated += said
+        return web.json_response(
+            completion(self.options.name, text, finish, prompt=size, cached=cached, said=said)
+        )
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """`GET /metrics`, in the words of SGLang."""
+        counters = self.counters
+        gauges = {
+            "num_running_reqs": counters.running,
+            "num_queue_reqs": counters.queued,
+            "num_used_tokens": counters.kv_used,
+            "max_total_num_tokens": self.options.kv_tokens,
+        }
+        totals = {
+            "prompt_tokens_total": counters.prompt,
+            "cached_tokens_total": counters.cached,
+            "generation_tokens_total": counters.generated,
+        }
+        lines = [
+            f"# TYPE sglang:{name} {kind}\nsglang:{name} {value}\n"
+            for kind, group in (("gauge", gauges), ("counter", totals))
+            for name, value in group.items()
+        ]
+        return web.Response(text="".join(lines))
+
+    async def models(self, request: web.Request) -> web.Response:
+        """`GET /v1/models`."""
+        entry = {"id": self.options.name, "object": "model", "owned_by": "runner"}
+        return web.json_response({"object": "list", "data": [entry]})
+
+    async def health(self, request: web.Request) -> web.Response:
+        """`GET /health`."""
+        return web.Response(text="ok")
+
+
+def completion(
+    name: str, text: str, finish: str, *, prompt: int, cached: int, said: int
+) -> dict[str, Any]:
+    """The body of a chat completion."""
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(8)}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": name,
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": said,
+            "total_tokens": prompt + said,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        },
+    }
+
+
+def refusal(status: int, kind: str, message: str) -> web.Response:
+    """An error in the API's own form."""
+    error = {"message": message, "type": kind, "code": status}
+    return web.json_response({"error": error}, status=status)
+
+
+def only_with(key: str) -> Any:
+    """Middleware that refuses calls under /v1 without the key."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "")
+        if request.path.startswith("/v1/") and not secrets.compare_digest(
+            given.encode(), f"Bearer {key}".encode()
+        ):
+            return refusal(401, "authentication_error", "Invalid API Key")
+        return await handler(request)
+
+    return guard
+
+
+def make_app(options: argparse.Namespace, key: str) -> web.Application:
+    """The whole server."""
+    stand_in = StandIn(options)
+    app = web.Application(middlewares=[only_with(key)], client_max_size=64 << 20)
+    app.router.add_get("/health", stand_in.health)
+    app.router.add_get("/metrics", stand_in.metrics)
+    app.router.add_get("/v1/models", stand_in.models)
+    app.router.add_post("/v1/chat/completions", stand_in.complete)
+    return app
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True, help="model name in the API")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--slots", type=int, required=True, help="requests answered at once")
+    parser.add_argument("--context", type=int, required=True, help="tokens per request")
+    parser.add_argument("--kv-tokens", type=int, required=True, help="size of the prefix cache")
+    parser.add_argument("--latency-s", type=float, required=True)
+    parser.add_argument("--fail-rate", type=float, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Serve until a signal ends the process."""
+    options = parse()
+    app = make_app(options, os.environ["RUNNER_API_KEY"])
+    web.run_app(
+        app,
+        host=options.host,
+        port=options.port,
+        access_log=None,
+        print=None,
+        shutdown_timeout=SHUTDOWN_S,
+    )
+
+
+if __name__ == "__main__":
+    main()
