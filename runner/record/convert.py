@@ -85,7 +85,9 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def to_parquet(table: pa.Table) -> pa.Buffer:
     """A visible segment's bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        if table.num_rows:  # `datasets` stumbles over a row group without rows
+            writer.write_table(table)
     return sink.getvalue()
 
 

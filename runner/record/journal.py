@@ -37,7 +37,7 @@ class Steps:
         self._table = table.take(pc.sort_indices(table, sort_keys=_IN_ORDER))
         runs = pc.run_end_encode(self._table.column("episode_id").combine_chunks())
         ends = runs.run_ends.to_pylist()
-        starts = [0, *ends[:-1]]
+        starts = [0, *ends][: len(ends)]
         self._places = dict(
             zip(runs.values.to_pylist(), zip(starts, ends, strict=True), strict=True)
         )

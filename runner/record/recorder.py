@@ -65,6 +65,8 @@ class Recorder:
         check_rows(rows, table, TABLES[table])
         with self._adding:
             self._take(table, rows)
+            if table == "episodes":
+                self._ended.update(row["episode_id"] for row in rows)
 
     def end(self, episode: Row, seats: Sequence[Row]) -> bool:
         """Take the end of an episode; False, and nothing taken, if it had ended before."""
@@ -137,6 +139,10 @@ class Recorder:
         # cannot leave an episode's row without its steps and seats.
         with self._adding:
             taken, self._rows = self._rows, _no_rows()
+            seats = taken["seats"]
+            taken["seats"] = [row for row in seats if row["episode_id"] in self._ended]
+            # The others wait for their episode's row, which was not taken yet.
+            self._rows["seats"] = [row for row in seats if row["episode_id"] not in self._ended]
         try:
             for one in self._writers:
                 if rows := taken[one.table]:

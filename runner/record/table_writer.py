@@ -26,6 +26,11 @@ SHARE = {"steps": 0.02, "servers": 0.02, "seats": 0.002, "episodes": 0.002}
 hundred files per table."""
 
 
+def patience(table: str, elapsed: float) -> float:
+    """Seconds that a row may wait to become visible, `elapsed` seconds into the attempt."""
+    return max(LEAST_S, SHARE[table] * elapsed)
+
+
 @dataclass(frozen=True, slots=True)
 class _Written:
     tail: Tail
@@ -68,8 +73,8 @@ class TableWriter:
             return False
         if self._unfinished or sum(written.rows_bytes for written in self._tails) >= LARGEST:
             return True
-        patience = max(LEAST_S, SHARE[self.table] * (now - self.opened))
-        return now - self._tails[0].at >= (patience if self._promoted else FIRST_S)
+        limit = patience(self.table, now - self.opened) if self._promoted else FIRST_S
+        return now - self._tails[0].at >= limit
 
     def promote(self) -> None:
         """Make the rows of all tails visible. Raises OSError, and then may be called again."""
