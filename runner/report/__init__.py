@@ -1,0 +1,6 @@
+"""What a run amounts to; reads only its directory, through the schemas of `record`."""
+
+from runner.report.summary import Summary, summarise
+from runner.report.terminal import render, show
+
+__all__ = ["Summary", "render", "show", "summarise"]
