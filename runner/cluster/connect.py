@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -16,7 +17,8 @@ from ray.exceptions import AuthenticationError
 from runner.config import ClusterConfig
 from runner.errors import UsageError
 
-_TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+_KNOCK_S = 5.0
+_QUIET: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,21 @@ class Connection:
 def connect(config: ClusterConfig, namespace: str) -> Connection:
     """Join or start a cluster. Raises UsageError when the one that was named cannot be joined."""
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    named = config.address or os.environ.get("RAY_ADDRESS")
-    if named and named != "local":
-        _use_token_if_there_is_one()
-        _join(named, namespace)
-    elif named == "local" or config.num_cpus is not None or config.num_gpus is not None:
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    if address in (None, "auto"):
+        sized = config.num_cpus is not None or config.num_gpus is not None
+        address = _running_cluster() or ("local" if address is None else None)
+        address = "local" if sized else address
+    if address is None:
+        raise UsageError(
+            "cluster.address=auto: no Ray cluster runs on this machine. Start one with "
+            "`ray start --head`, name one, or leave the address out to start a local one."
+        )
+    if address == "local":
         _start(config, namespace)
     else:
-        _join_or_start(config, namespace)
+        _join(address, namespace)
     context = ray.get_runtime_context()
     nodes = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
@@ -63,33 +72,42 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
 
 
 def _join(address: str, namespace: str) -> None:
+    _knock(address)
+    _use_token_if_there_is_one()
     try:
-        ray.init(address, namespace=namespace, logging_level=logging.ERROR, log_to_driver=False)
-    except AuthenticationError as error:
+        ray.init(address, namespace=namespace, **_QUIET)
+    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"The Ray cluster at {address} wants an authentication token that was not given: "
-            f"{_first_line(error)} Set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token "
+            f"The Ray cluster at {address} does not let us in: {_first_line(error)} If it uses "
+            "token authentication, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token "
             "file of the user who started it (usually ~/.ray/auth_token)."
         ) from error
-    except (ConnectionError, RuntimeError, ValueError) as error:
+
+
+def _knock(address: str) -> None:
+    """Raise UsageError when nobody listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
+    except OSError as error:
         raise UsageError(
-            f"There is no Ray cluster to join at {address}: {_first_line(error)} Check "
-            "cluster.address or RAY_ADDRESS; without them a local cluster is started."
+            f"No Ray cluster listens at {address} ({error}). Check cluster.address or "
+            "RAY_ADDRESS; without them a running `ray start` is joined or a local Ray started."
         ) from error
 
 
-def _join_or_start(config: ClusterConfig, namespace: str) -> None:
-    """Join what `ray start` left in its address file; start a cluster if there is none alive."""
+def _running_cluster() -> str | None:
+    """Address of the cluster that the last `ray start` on this machine made or joined, if alive."""
+    address: str | None = ray._private.utils.read_ray_address(None)
+    if not address:
+        return None
     try:
-        ray.init(
-            None,
-            namespace=namespace,
-            include_dashboard=config.dashboard,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
-    except ConnectionError:
-        _start(config, namespace)  # the address file is left from a cluster that crashed
+        _knock(address)
+    except UsageError:
+        return None  # the address file is left from a cluster that is gone
+    return address
 
 
 def _start(config: ClusterConfig, namespace: str) -> None:
@@ -99,20 +117,21 @@ def _start(config: ClusterConfig, namespace: str) -> None:
         num_gpus=config.num_gpus,
         namespace=namespace,
         include_dashboard=config.dashboard,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
+        **_QUIET,
     )
 
 
 def _use_token_if_there_is_one() -> None:
     """Clusters use token authentication where their user has a token; joining by address would not.
 
-    `ray start` turns it on when it finds a token, `ray.init(address=...)` leaves it off and then
+    `ray start` turns it on when it finds a token; `ray.init(address=...)` leaves it off and then
     waits 20 s for an answer that never comes.
     """
-    token = Path.home() / ".ray" / "auth_token"
-    if any(os.environ.get(name) for name in _TOKEN_VARIABLES) or token.exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        from ray._private.authentication import authentication_token_setup as setup
+    except ImportError:
+        return  # a version of Ray before token authentication
+    setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _started_here() -> bool:

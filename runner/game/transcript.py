@@ -138,6 +138,8 @@ def _flat(entries: Iterable[Entry], seat: str | None) -> Iterator[Event]:
             yield entry
             continue
         first = entry.own.get(seat) if seat is not None else None
-        order = sorted(range(len(entry.branches)), key=lambda i, first=first: i != first)
-        for i in order:
-            yield from _flat(entry.branches[i], seat)
+        if first is not None:
+            yield from _flat(entry.branches[first], seat)
+        for i, branch in enumerate(entry.branches):
+            if i != first:
+                yield from _flat(branch, seat)

@@ -32,11 +32,13 @@ from runner.record import (
     manifest,
     storage_at,
 )
-from runner.report import render, summarise
+from runner.report import show, summarise
 from runner.run.console import Terminal, show_json
 from runner.run.driver import Driver
 from runner.run.plan import Plan, make_plan
 from runner.scheduler import SlotScheduler
+
+_ENDED_WELL = (Status.finished, Status.limit)
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -274,12 +276,12 @@ def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) ->
     """Show the summary; return the exit code, or raise what the attempt failed of."""
     summary = summarise(storage)
     if terminal.display != "none":
-        terminal.console.print(render(summary))
+        show(summary, terminal.console)
     if plan.config.output.json:
         show_json(summary.to_json())
     if ending.reason != "finished":
         terminal.say(f"To go on: python -m runner run_dir={plan.run_dir}", "bold")
     if ending.error is not None:
         raise ending.error
-    ended_well = summary.by_status.get(Status.finished, 0) + summary.by_status.get(Status.limit, 0)
+    ended_well = sum(summary.episodes.by_status.get(s, 0) for s in _ENDED_WELL)
     return ending.code or (0 if ended_well else 1)

@@ -62,5 +62,5 @@ class Caller:
         return self._clients[key]
 
     def _backoff(self, tried: int) -> float:
-        longest = min(_LONGEST_BACKOFF_S, self._calls.backoff_s * 2 ** (tried - 1))
+        longest: float = min(_LONGEST_BACKOFF_S, self._calls.backoff_s * 2 ** (tried - 1))
         return longest * random.uniform(0.5, 1.0)
