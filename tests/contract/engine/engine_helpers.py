@@ -1,0 +1,77 @@
+"""Servers for the engine contract, and a look at the machine's processes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.config import LlamaCppEngine, ModelConfig, SimulatedEngine
+from runner.engine.llamacpp import LlamaCppServer
+from runner.engine.simulated import SimulatedServer
+
+SERVED = [pytest.param("llamacpp", marks=pytest.mark.engine), "simulated"]
+"""Engines that start a server of their own."""
+
+MODEL = ModelConfig("stand-in", "builtin:smollm2-135m-instruct", context_length=1024)
+
+
+def make_server(
+    kind: str,
+    log_path: Path,
+    *,
+    latency_s: float = 0.0,
+    port_range: tuple[int, int] = (23000, 23999),
+) -> LlamaCppServer | SimulatedServer:
+    """A small server of that kind, not started."""
+    if kind == "llamacpp":
+        llamacpp = LlamaCppEngine(slots=2, port_range=port_range)
+        return LlamaCppServer(llamacpp, MODEL, log_path=log_path)
+    simulated = SimulatedEngine(latency_s=latency_s, port_range=port_range)
+    return SimulatedServer(simulated, MODEL, log_path=log_path)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process; one that only waits to be collected is dead."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def family(pid: int) -> list[int]:
+    """The guard above the process, the process, and all others of its session."""
+    found = [int(_stat(pid)[1]), pid]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in found:
+            fields = _stat(int(entry.name))
+            if fields and int(fields[3]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, group, session, … of a process; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+async def until(
+    look: Callable[[], Any], good: Callable[[Any], bool], *, timeout_s: float = 15.0
+) -> Any:
+    """What `look` finds once it is `good`. Raises TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            found = look()
+            if inspect.isawaitable(found):
+                found = await found
+            if good(found):
+                return found
+            await asyncio.sleep(0.05)
