@@ -43,7 +43,7 @@ class Recorder:
         """
         if not writer.isalnum() or not writer.isascii():
             raise ValueError(f"writer must be ASCII letters and digits, got {writer!r}")
-        self.storage = storage_at(run_dir) if isinstance(run_dir, str | Path) else run_dir
+        self.storage = storage_at(run_dir)
         self._clock = clock
         self._rows = _no_rows()
         self._ended: set[str] = set()

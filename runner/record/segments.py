@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from runner.errors import RunFailed
 from runner.record.convert import conform, from_arrow_file
 from runner.record.schema import TABLES
-from runner.record.storage import Storage
+from runner.record.storage import Storage, storage_at
 
 log = logging.getLogger(__name__)
 
@@ -139,11 +140,14 @@ def steadily(storage: Storage, look: Callable[[], T]) -> T:
     raise RunFailed(f"Files of {storage.place} vanish while they are read: {gone}.")
 
 
-def read(storage: Storage, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read(
+    run_dir: str | Path | Storage, table: str, columns: Sequence[str] | None = None
+) -> pa.Table:
     """All rows of a table, of a finished, running or crashed run: segments and tails, each once.
 
     Raises RunFailed when a segment is damaged.
     """
+    storage = storage_at(run_dir)
     return steadily(storage, lambda: _read_once(storage, table, columns))
 
 

@@ -52,8 +52,13 @@ class Storage(Protocol):
         ...
 
 
-def storage_at(run_dir: str | Path) -> Storage:
-    """The storage that a path or URI names. Raises UsageError for an unknown kind of URI."""
+def storage_at(run_dir: str | Path | Storage) -> Storage:
+    """The storage that a path or URI names; a storage names itself.
+
+    Raises UsageError for an unknown kind of URI.
+    """
+    if not isinstance(run_dir, str | Path):
+        return run_dir
     text = str(run_dir)
     if "://" not in text:
         return LocalStorage(text)

@@ -123,7 +123,7 @@ class Summary:
 
 def summarise(run_dir: str | Path | Storage) -> Summary:
     """The numbers of the run in `run_dir`. Raises UsageError when no run is there."""
-    storage = storage_at(run_dir) if isinstance(run_dir, str | Path) else run_dir
+    storage = storage_at(run_dir)
     about = manifest.load(storage)
     if about is None:
         raise UsageError(
