@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from werewolf_helpers import composed
 
 from games.kuhn_poker import KuhnPoker
 from games.kuhn_poker import Rules as KuhnRules
@@ -17,7 +15,6 @@ from games.werewolf import Rules, Werewolf
 from runner.config import check, reject_unknown_keys
 from runner.errors import UsageError
 
-CONF = Path(__file__).parents[3] / "conf"
 RULE_SETS = {
     "werewolf": 7,
     "werewolf_arena": 8,
@@ -26,14 +23,6 @@ RULE_SETS = {
     "kaggle_balanced": 8,
     "thinker9": 9,
 }
-
-
-def composed(name: str, *overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        tree = compose(overrides=[f"+games={name}", *overrides])
-    games = OmegaConf.to_container(tree, resolve=True)["games"]  # type: ignore[call-overload,index]
-    assert isinstance(games, dict)
-    return games  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(("name", "seats"), RULE_SETS.items())

@@ -1,14 +1,30 @@
-"""A stacked deck and a script: one chosen game of Werewolf, move by move."""
+"""Shipped rule sets; a stacked deck and a script: one chosen game of Werewolf, move by move."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from games.werewolf import Rules, Werewolf
 from runner.game import Event, EventKind, Kind, Layout, Outcome, Policy, Reply, Request, Seat, Step
 from runner.game import Table as PlainTable
+
+CONF = Path(__file__).parents[3] / "conf"
+
+
+def composed(name: str, *overrides: str) -> dict[str, Any]:
+    """The group `games` as Hydra composes it for `games=<name>`."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        tree = compose(overrides=[f"+games={name}", *overrides])
+    games = OmegaConf.to_container(tree, resolve=True)["games"]  # type: ignore[call-overload,index]
+    assert isinstance(games, dict)
+    return games  # type: ignore[return-value]
 
 
 class StackedTable(PlainTable):
