@@ -1,0 +1,100 @@
+"""What the stand-in server says, and what its cache remembers."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from runner.engine.simulated.cache import PrefixCache, count_tokens
+from runner.engine.simulated.reply import reply_to
+from runner.engine.simulated.serve import make_app
+
+MESSAGES = [{"role": "user", "content": "Who is the wolf?"}]
+
+
+def schema(**properties: Any) -> dict[str, Any]:
+    body = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": body}}
+
+
+def test_the_same_request_gets_the_same_reply_and_another_seed_another() -> None:
+    replies = [reply_to({"messages": MESSAGES, "seed": seed})[0] for seed in (1, 1, 2, 3, 4, 5)]
+    assert replies[0] == replies[1]
+    assert len(set(replies)) > 2
+
+
+def test_replies_fit_the_schema() -> None:
+    wanted = schema(choice={"enum": ["Ada", "Bob"]}, bid={"type": "integer", "maximum": 4})
+    seen = set()
+    for seed in range(40):
+        text, finish = reply_to({"messages": MESSAGES, "seed": seed, "response_format": wanted})
+        value = json.loads(text)
+        assert value["bid"] <= 4 and finish == "stop"
+        seen.add(value["choice"])
+    assert seen == {"Ada", "Bob"}
+
+
+def test_a_reply_longer_than_max_tokens_is_cut_off() -> None:
+    text, finish = reply_to({"messages": MESSAGES, "max_tokens": 3})
+    assert (count_tokens(text), finish) == (3, "length")
+
+
+def test_only_a_common_prefix_counts_as_cached() -> None:
+    cache = PrefixCache(10_000)
+    shared = "".join(f"Turn {i}: someone said something. " for i in range(20))
+    assert cache.add(shared + "Ada, your vote?" * 8) == 0
+    cached = cache.add(shared + "Bob, your vote?" * 8)
+    assert 0 <= count_tokens(shared) - cached <= 16, "all of the shared part, in blocks of 16"
+    assert cache.add("x" + shared) == 0
+
+
+def test_a_small_cache_forgets_what_was_used_longest_ago() -> None:
+    cache = PrefixCache(64)
+    one, two = "a" * 256, "b" * 256
+    cache.add(one)
+    assert cache.add(one) == 64
+    cache.add(two)
+    assert cache.add(one) == 0
+
+
+@pytest.fixture
+def options() -> Namespace:
+    return Namespace(name="m", slots=1, context=100, kv_tokens=1000, latency_s=0.0, fail_rate=0.0)
+
+
+async def post(options: Namespace, body: object, key: str = "k") -> tuple[int, Any]:
+    async with TestClient(TestServer(make_app(options, "k"))) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        async with client.post("/v1/chat/completions", json=body, headers=headers) as response:
+            return response.status, await response.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({}, "invalid_request_error"),
+        ([], "invalid_request_error"),
+        ({"messages": MESSAGES, "stream": True}, "invalid_request_error"),
+        (
+            {"messages": MESSAGES, "response_format": {"type": "json_schema"}},
+            "invalid_request_error",
+        ),
+        ({"messages": [{"role": "user", "content": "x" * 800}]}, "exceed_context_size_error"),
+    ],
+)
+async def test_bad_requests_are_refused(options: Namespace, body: object, kind: str) -> None:
+    status, said = await post(options, body)
+    assert (status, said["error"]["type"]) == (400, kind)
+
+
+async def test_the_fail_rate_fails_calls(options: Namespace) -> None:
+    options.fail_rate = 1.0
+    assert (await post(options, {"messages": MESSAGES}))[0] == 503
+
+
+async def test_a_wrong_key_is_refused(options: Namespace) -> None:
+    assert (await post(options, {"messages": MESSAGES}, key="other"))[0] == 401
