@@ -14,7 +14,6 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -26,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from runner.config import RunConfig, load
-from runner.errors import RunnerError, RunFailed, UsageError, near_miss
+from runner.errors import RunnerError, UsageError, near_miss
 from runner.run import recorded_overrides, run
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
@@ -85,7 +84,7 @@ def _hydra_main(codes: list[int], debug: bool) -> None:
 
 
 def _translated(arguments: Sequence[str]) -> list[str]:
-    """In Hydra's words: `--json`, and keys that may be added where the game or the user names them."""
+    """In Hydra's words: `--json`, and keys of mappings that may be added to."""
     words = ["output.json=true" if argument == "--json" else argument for argument in arguments]
     return [f"++{word}" if word.startswith(_OPEN) else word for word in words]
 

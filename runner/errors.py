@@ -36,7 +36,7 @@ class EpisodeEnd(RunnerError):
 
 
 class LimitReached(EpisodeEnd):
-    """The episode used up `limit`: `time_s`, `turns`, `tokens` (see `limits`) or `context_length`."""
+    """The episode used up `limit`: one of `limits`, or the model's `context_length`."""
 
     def __init__(self, limit: str, detail: str) -> None:
         super().__init__(f"The episode reached its limit: {detail}")

@@ -7,6 +7,7 @@ when its driver ends, in whatever way, Ray ends them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +58,8 @@ class _Handle:
 
     async def stop(self) -> None:
         """End the actor, gently for a while, then at once."""
-        try:
+        with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
             await asyncio.wait_for(self._ask("stop"), _STOP_S)
-        except (TimeoutError, RunnerError, RayTaskError):
-            pass
         ray.kill(self._actor)
 
 

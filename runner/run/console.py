@@ -128,8 +128,9 @@ def _screen(board: Board, figures: Figures, title: str) -> RenderableType:
         parts.append(Text.assemble((f"{rate:,.1f}", "bold magenta"), f" {unit}"))
     if board.servers:
         parts.append(_servers(list(board.servers.values())))
-    parts += [Text(f"! {note[:300]}", style="yellow", overflow="ellipsis", no_wrap=True)
-              for note in map(lambda n: _CONTROL.sub(" ", n), board.notes[-_NOTES:])]  # fmt: skip
+    for note in board.notes[-_NOTES:]:
+        line = "! " + _CONTROL.sub(" ", note)[:300]
+        parts.append(Text(line, style="yellow", overflow="ellipsis", no_wrap=True))
     return Group(*parts)
 
 
