@@ -22,10 +22,10 @@ def briefing(rules: Rules) -> str:
         "You are a player in a game of Werewolf, a game of hidden roles.",
         f"The {rules.seats} players: {names}.",
         f"The roles, dealt by chance and kept secret: {_cast(rules)}.",
-        "\n".join(["# How to win", *_goals(rules)]),
-        "\n".join(["# Night", *(f"- {line}" for line in _night(rules))]),
-        "\n".join(["# Day", *(f"- {line}" for line in _day(rules))]),
-        "\n".join(["# How to answer", *(f"- {line}" for line in _manners(rules))]),
+        "\n".join(["How to win:", *_goals(rules)]),
+        "\n".join(["Night:", *(f"- {line}" for line in _night(rules))]),
+        "\n".join(["Day:", *(f"- {line}" for line in _day(rules))]),
+        "\n".join(["How to answer:", *(f"- {line}" for line in _manners(rules))]),
     ]
     return "\n\n".join(parts)
 

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from typing import Any
 
 from runner.engine import guard
 from runner.errors import EngineError
+
+ORPHANS_S = 5.0
+"""Longest wait for a group whose guard was killed: zombies that nobody collects stay in it."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,7 @@ class Process:
             self._note(json.loads(line))
         guard_process.wait()  # It forked and left long ago.
         if self.pid is not None and not self._gone and not self._stuck:
-            # Someone killed the guard. The server died with it; its family may not have.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            await _end_group(self.pid)
         self._let_go()
         self.ended.set()
         self._settled.set()
@@ -142,3 +144,12 @@ class Process:
                 self._lifeline.write(b"stop\n")
             self._lifeline.close()
             self._lifeline = None
+
+
+async def _end_group(group: int) -> None:
+    """What the guard would do, if someone killed it: the server dies with it, its group may not."""
+    until = time.monotonic() + ORPHANS_S
+    with suppress(ProcessLookupError, PermissionError):
+        while time.monotonic() < until:
+            os.killpg(group, signal.SIGKILL)
+            await asyncio.sleep(0.02)

@@ -38,7 +38,7 @@ def _public_first(rules: str, view: View, seat: str, ask: str) -> Prompt:
     private: list[str] = []
     for event in view:
         if event.kind is EventKind.phase:
-            public.append(f"\n## {_line(event.text)}\n")
+            public.append(f"\n[{_line(event.text)}]\n")
         elif event.kind is not EventKind.told or not event.visible_to(seat):
             continue
         elif event.to is None:
@@ -46,9 +46,9 @@ def _public_first(rules: str, view: View, seat: str, ask: str) -> Prompt:
         else:
             stamp = f"({event.phase}) " if event.phase else ""
             private.append(f"{stamp}{_line(event.text)}\n")
-    shared = "# What everyone has seen and heard\n" + "".join(public)
-    own = f"\n# For {seat} only\nYou are {seat}.\n" + "".join(private)
-    messages = (Message("system", rules), Message("user", f"{shared}{own}\n# Now\n{ask}"))
+    shared = "What everyone has seen and heard:\n" + "".join(public)
+    own = f"\nOnly {seat} knows:\nYou are {seat}.\n" + "".join(private)
+    messages = (Message("system", rules), Message("user", f"{shared}{own}\nNow:\n{ask}"))
     return Prompt(messages, len(rules) + len(shared))
 
 
@@ -67,7 +67,7 @@ def _chat(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]
             messages += [Message("user", "\n".join(pending)), Message("assistant", event.text)]
             pending = []
         elif event.kind is EventKind.phase:
-            pending.append(f"## {_line(event.text)}")
+            pending.append(f"[{_line(event.text)}]")
         else:
             pending.append(event.text if event.kind is EventKind.asked else _line(event.text))
     if pending:
