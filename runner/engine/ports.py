@@ -44,9 +44,15 @@ def reserve(host: str, port_range: tuple[int, int], *, avoid: Collection[int] = 
         fd = try_lock(_directory() / f"{number}.lock")
         if fd is None:
             continue
-        if is_free(host, number):
-            return Port(number, fd)
-        os.close(fd)
+        port = Port(number, fd)
+        try:
+            free = is_free(host, number)
+        except EngineError:
+            port.release()
+            raise
+        if free:
+            return port
+        port.release()
     raise EngineError(
         f"No free port from {low} to {high} on {host}. Give a wider range with "
         f"engine.port_range=[{low},{high + 100}], or end what uses these ports."

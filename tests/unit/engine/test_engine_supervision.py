@@ -23,6 +23,9 @@ from runner.errors import EngineError
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
+OWN = 25000 + os.getpid() % 200 * 20
+"""First of twenty ports for this process, so that suites may run side by side."""
+
 HEALTHY = """
     import http.server, sys
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -148,7 +151,7 @@ async def test_a_server_that_never_gets_its_port_is_given_up(tmp_path: Path) -> 
 
 
 async def test_ports_are_free_again_after_a_failed_start(tmp_path: Path) -> None:
-    knobs = Knobs(port_range=(24990, 24990))
+    knobs = Knobs(port_range=(OWN, OWN))
     with pytest.raises(EngineError, match="exit code 1"):
         await server("exit(1)", tmp_path, knobs).start()
     ports.reserve("127.0.0.1", knobs.port_range).release()
@@ -240,6 +243,28 @@ async def test_a_server_dies_with_its_guard(tmp_path: Path) -> None:
 
 
 @linux_only
+def test_a_server_dies_even_if_caller_and_guard_are_killed_together(tmp_path: Path) -> None:
+    script = f"""
+    import asyncio, os
+    from pathlib import Path
+    from runner.engine.process import Command, Process
+    log_path = Path({str(tmp_path)!r}) / "log"
+    async def main():
+        one = Process(Command(["sleep", "60"], os.environ), log_path=log_path, grace_s=1.0)
+        await one.start()
+        guard = int(Path(f"/proc/{{one.pid}}/stat").read_text().rpartition(")")[2].split()[1])
+        print(one.pid, flush=True)
+        os.kill(guard, 9)
+        os.kill(os.getpid(), 9)
+    asyncio.run(main())
+    """
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True
+    )
+    asyncio.run(_gone(int(said.stdout)))
+
+
+@linux_only
 async def test_the_guard_is_no_child_and_shares_no_session(tmp_path: Path) -> None:
     one = process("import time; time.sleep(60)", tmp_path)
     await one.start()
@@ -298,14 +323,14 @@ async def test_the_environment_is_in_no_repr() -> None:
 
 
 def test_a_reserved_port_is_not_given_twice() -> None:
-    low, high = 24100, 24104
+    low, high = OWN, OWN + 4
     held = [ports.reserve("127.0.0.1", (low, high)) for _ in range(5)]
-    assert sorted(port.number for port in held) == [24100, 24101, 24102, 24103, 24104]
-    with pytest.raises(EngineError, match=r"24100 to 24104.*engine\.port_range="):
+    assert sorted(port.number for port in held) == list(range(low, high + 1))
+    with pytest.raises(EngineError, match=rf"{low} to {high}.*engine\.port_range="):
         ports.reserve("127.0.0.1", (low, high))
     held[2].release()
     again = ports.reserve("127.0.0.1", (low, high))
-    assert again.number == 24102
+    assert again.number == low + 2
     held[2].release()  # A second release must not free what another now holds.
     with pytest.raises(EngineError):
         ports.reserve("127.0.0.1", (low, high))
@@ -314,29 +339,31 @@ def test_a_reserved_port_is_not_given_twice() -> None:
 
 
 def test_another_process_respects_a_reservation() -> None:
-    held = ports.reserve("127.0.0.1", (24110, 24111))
-    script = (
-        "from runner.engine import ports; print(ports.reserve('127.0.0.1', (24110, 24111)).number)"
-    )
+    held = ports.reserve("127.0.0.1", (OWN, OWN + 1))
+    script = f"""
+    from runner.engine import ports
+    print(ports.reserve("127.0.0.1", ({OWN}, {OWN + 1})).number)
+    """
     said = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
     )
     held.release()
-    assert (held.number, said.stdout.strip()) == (24110, "24111")
+    assert (held.number, said.stdout.strip()) == (OWN, str(OWN + 1))
 
 
 def test_a_port_that_someone_listens_on_is_passed_over() -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 24120))
+        other.bind(("127.0.0.1", OWN))
         other.listen()
-        port = ports.reserve("127.0.0.1", (24120, 24121))
+        port = ports.reserve("127.0.0.1", (OWN, OWN + 1))
         port.release()
-    assert port.number == 24121
+    assert port.number == OWN + 1
 
 
 def test_a_host_that_is_not_ours_is_said_so() -> None:
-    with pytest.raises(EngineError, match=r"Cannot listen on 192\.0\.2\.1:24130"):
-        ports.reserve("192.0.2.1", (24130, 24130))
+    with pytest.raises(EngineError, match=r"Cannot listen on 203\.0\.113\.9:"):
+        ports.reserve("203.0.113.9", (OWN, OWN))
+    ports.reserve("127.0.0.1", (OWN, OWN)).release()  # The failed one holds nothing.
 
 
 @pytest.mark.skipif(shutil.which("sleep") is None, reason="needs the program sleep")
