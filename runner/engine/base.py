@@ -47,6 +47,7 @@ class Engine(Protocol):
     """One server. `start` once, `stats` at will, `stop` any number of times and at any moment.
 
     `start` raises EngineError, with the tail of the server's log, when it does not become healthy.
+    It raises UsageError when the configuration is at fault (a key, a URL, a model's name).
     After `stop` no process of it is left. `stats` raises EngineError when it does not answer.
     """
 
