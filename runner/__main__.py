@@ -70,7 +70,7 @@ def _hydra_main(codes: list[int], debug: bool) -> None:
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def job(tree: DictConfig) -> None:
         hydra_config = HydraConfig.get()
-        overrides = list(hydra_config.overrides.task)
+        overrides = [o for o in hydra_config.overrides.task if not _key(o).startswith("output.")]
         sweep = hydra_config.job.num if hydra_config.mode is RunMode.MULTIRUN else None
         if INTERRUPTED in codes:
             return

@@ -251,7 +251,7 @@ def _announce(terminal: Terminal, plan: Plan, left: int) -> None:
     )
     if left < total:
         terminal.say(f"{total - left} of {total} episodes are finished already, {left} to play")
-    if plan.models and config.model.path.startswith("builtin:"):
+    if plan.job.engine == "llamacpp" and config.model.path.startswith("builtin:"):
         terminal.say(
             f"{config.model.name} is a tiny model that shows the plumbing; it is no player. "
             "Choose a real one with model=… or engine=endpoint."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import runner
-from runner.config import ModelConfig, RunConfig, check, plain, reject_unknown_keys
+from runner.config import ModelConfig, RunConfig, SimulatedEngine, check, plain, reject_unknown_keys
 from runner.engine import check as check_engine
 from runner.engine import resolve_auto, version
 from runner.episode import EpisodeSpec, episode_specs
@@ -67,9 +67,7 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
         "game": path,
         "rules": plain(rules),
         "seats": table,
-        "models": {
-            m.name: {"path": m.path, "sampling": plain(m.sampling)} for m in models.values()
-        },
+        "models": {m.name: _answers(config, m) for m in models.values()},
         "layout": config.layout,
         "retries": config.retries,
         "limits": {"turns": config.limits.turns, "tokens": config.limits.tokens},
@@ -95,6 +93,12 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
         content, n=config.n, seed=config.seed, repeats=config.repeats, models=frozenset(models)
     )
     return Plan(config, run_dir, content, specs, job)
+
+
+def _answers(config: RunConfig, model: ModelConfig) -> dict[str, Any]:
+    """What decides a model's replies: not the engine, but the stand-in is not the model."""
+    path = "simulated" if isinstance(config.engine, SimulatedEngine) else model.path
+    return {"path": path, "sampling": plain(model.sampling)}
 
 
 def _reachable() -> tuple[str, ...]:
