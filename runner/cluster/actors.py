@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ray
@@ -26,7 +26,10 @@ class Server:
         index: int,
         log_path: str,
         loopback: bool,
+        secrets: Mapping[str, str],
     ) -> None:
+        """`secrets` are environment variables that no process list or dashboard shows."""
+        os.environ.update(secrets)
         self._id = server_id
         self._model = model.name
         host = "127.0.0.1" if loopback else ray.util.get_node_ip_address()

@@ -71,6 +71,11 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
     )
 
 
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends. Ray's own end must not be cut short."""
+    ray.shutdown()
+
+
 def _join(address: str, namespace: str) -> None:
     _knock(address)
     _use_token_if_there_is_one()
@@ -111,6 +116,9 @@ def _running_cluster() -> str | None:
 
 
 def _start(config: ClusterConfig, namespace: str) -> None:
+    # Ray runs workers at low priority so that its own processes stay responsive. An engine on the
+    # CPU inherits that and would yield to anything else on the machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(
         "local",
         num_cpus=config.num_cpus,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,12 @@ class WorkerHandle(_Handle):
         return report
 
 
+def _secrets(config: EngineConfig) -> dict[str, str]:
+    """The driver's API key for endpoints; other nodes do not have it in their environment."""
+    name = getattr(config, "api_key_env", None)
+    return {name: os.environ[name]} if name in os.environ else {}
+
+
 class Crew:
     """Hires the servers and workers of one run and dismisses them."""
 
@@ -147,6 +154,7 @@ class Crew:
                 index=index,
                 log_path=f"{self._log_dir}/{server_id}.log",
                 loopback=self._loopback,
+                secrets=_secrets(config),
             )
         )
         return ServerHandle(actor, server_id, model.name)
@@ -167,7 +175,6 @@ class Crew:
         return WorkerHandle(actor, worker_id)
 
     def dismiss(self) -> None:
-        """Give back the reserved places and leave the cluster; one that we started ends."""
+        """Give back the reserved places; Ray would do so only some time after we left."""
         if self._group is not None:
             remove_placement_group(self._group)
-        ray.shutdown()

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner.cluster import Connection, Crew, connect
+from runner.cluster import Connection, Crew, connect, disconnect
 from runner.config import RunConfig, plain
 from runner.engine import count, prepare
 from runner.episode import EpisodeSpec, Status
-from runner.errors import RunFailed, UsageError
+from runner.errors import RunnerError, UsageError
 from runner.record import (
     BEAT_S,
     Lease,
@@ -36,12 +36,12 @@ from runner.report import show, summarise
 from runner.run.console import Terminal, show_json
 from runner.run.driver import Driver
 from runner.run.plan import Plan, make_plan
+from runner.run.signals import TERMINATED, interrupted_afterwards, unwinding
 from runner.scheduler import SlotScheduler
 
 _ENDED_WELL = (Status.finished, Status.limit)
 
 INTERRUPTED = 130
-TERMINATED = 143
 
 
 def run(
@@ -56,11 +56,10 @@ def run(
     terminal = Terminal(config.output.display, json=config.output.json)
     storage = storage_at(plan.run_dir)
     check_writable(storage)
-    lease = acquire(storage)
-    try:
+    with unwinding(), contextlib.ExitStack() as opened:
+        lease = acquire(storage)
+        opened.callback(lease.release)
         return _run_in(storage, lease, plan, terminal, config_text, list(overrides))
-    finally:
-        lease.release()
 
 
 def recorded_overrides(run_dir: str) -> list[str]:
@@ -85,10 +84,11 @@ def _run_in(
         return _finish(storage, plan, terminal, Ending("finished", 0))
     if plan.models:
         prepare(plan.config.engine, plan.config.model, terminal.say)
-    connection = connect(plan.config.cluster, namespace=f"runner-{plan.name}")
-    terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
-    crew = Crew(plan.name, _log_dir(storage, plan), loopback=connection.nodes == 1)
     try:
+        with interrupted_afterwards():
+            connection = connect(plan.config.cluster, namespace=f"runner-{plan.name}")
+        terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
+        crew = Crew(plan.name, _log_dir(storage, plan), loopback=connection.nodes == 1)
         size = _size(plan, connection)
         crew.reserve(size.servers, connection.nodes)
         opened = manifest.begin(
@@ -107,7 +107,7 @@ def _run_in(
         attempt = Attempt(storage, lease, plan, terminal, crew, opened, left, size)
         ending = asyncio.run(attempt.play())
     finally:
-        crew.dismiss()
+        disconnect()
     return _finish(storage, plan, terminal, ending)
 
 
@@ -126,7 +126,7 @@ class Ending:
     reason: str
     """As in the manifest: finished, interrupted or `failed: …`."""
     code: int
-    error: RunFailed | None = None
+    error: RunnerError | None = None
 
 
 @dataclass
@@ -185,7 +185,7 @@ class Attempt:
         except asyncio.CancelledError:
             if not self._signals:
                 raise
-        except RunFailed as error:
+        except RunnerError as error:
             return Ending(f"failed: {error}", 1, error)
         finally:
             for task in (playing, display, beat):

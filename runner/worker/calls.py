@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from runner.config import Calls, ModelConfig
 from runner.errors import InfraError
@@ -19,8 +21,18 @@ _LONGEST_BACKOFF_S = 15.0
 class Caller:
     """Sends requests to servers, one shared client per server, and tries again where that helps."""
 
-    def __init__(self, calls: Calls, on_failure: Callable[[ServerAddress, str], None]) -> None:
-        """`on_failure(server, reason)` hears of every server that nobody answers for."""
+    def __init__(
+        self,
+        calls: Calls,
+        on_failure: Callable[[ServerAddress, str], None],
+        *,
+        own_servers: bool = True,
+    ) -> None:
+        """`on_failure(server, reason)` hears of every server that nobody answers for.
+
+        `own_servers`: the run started them, so that no proxy stands between.
+        """
+        self._own_servers = own_servers
         self._calls = calls
         self._on_failure = on_failure
         self._clients: dict[tuple[str, str], OpenAIClient] = {}
@@ -56,6 +68,8 @@ class Caller:
     def _client(self, server: ServerAddress) -> OpenAIClient:
         key = (server.url, server.api_key)
         if key not in self._clients:
+            if self._own_servers:
+                _bypass_proxy(server.url)
             self._clients[key] = OpenAIClient(
                 server.url, server.api_key, timeout_s=self._calls.timeout_s
             )
@@ -64,3 +78,12 @@ class Caller:
     def _backoff(self, tried: int) -> float:
         longest: float = min(_LONGEST_BACKOFF_S, self._calls.backoff_s * 2 ** (tried - 1))
         return longest * random.uniform(0.5, 1.0)
+
+
+def _bypass_proxy(url: str) -> None:
+    """Have clients made from now on reach the host of `url` directly."""
+    host = urlsplit(url).hostname or ""
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [h for h in os.environ.get(name, "").split(",") if h]
+        if host not in hosts:
+            os.environ[name] = ",".join([*hosts, host])

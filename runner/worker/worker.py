@@ -94,7 +94,7 @@ class Worker:
         self._job = job
         self._game = load_game(job.game_path)
         self._rules = check(self._game.Rules, job.rules, "games.rules")
-        self._caller = Caller(job.calls, self._note_failure)
+        self._caller = Caller(job.calls, self._note_failure, own_servers=job.engine != "endpoint")
         self._live: dict[str, _Attempt] = {}
         self._ended: list[_Attempt] = []
         self._news = asyncio.Event()
