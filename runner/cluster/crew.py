@@ -19,7 +19,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from runner.cluster.actors import Server, WorkerActor
-from runner.config import EngineConfig, ModelConfig
+from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import EngineStats
 from runner.errors import RunnerError, UsageError
 from runner.worker import Job, Play, Report, Reroute, ServerAddress
@@ -101,7 +101,7 @@ class WorkerHandle(_Handle):
 
 def _secrets(config: EngineConfig) -> dict[str, str]:
     """The driver's API key for endpoints; other nodes do not have it in their environment."""
-    name = getattr(config, "api_key_env", None)
+    name = config.api_key_env if isinstance(config, EndpointEngine) else ""
     return {name: os.environ[name]} if name in os.environ else {}
 
 
