@@ -61,7 +61,8 @@ class WorkerActor:
         logging.basicConfig(
             filename=log_path, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
         )
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        for chatty in ("httpx", "httpx2"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._worker = Worker(worker_id, job)
 
     def __repr__(self) -> str:

@@ -118,18 +118,23 @@ class Crew:
         """Reserve one CPU per server, on as many nodes as there are. Raises UsageError."""
         if servers == 0:
             return
+        total = ray.cluster_resources().get("CPU", 0.0)
+        if servers > total:
+            raise UsageError(
+                f"{servers} servers need {servers} CPUs, and the cluster has {total:g} on {nodes} "
+                "nodes. Ask for fewer servers with model.replicas, or add nodes."
+            )
         strategy = "STRICT_SPREAD" if servers <= nodes else "SPREAD"
-        self._group = placement_group(
-            [{"CPU": 1}] * servers, strategy, name=f"{self._name}/servers"
-        )
+        bundles = [{"CPU": 1.0}] * servers
+        self._group = placement_group(bundles, strategy, name=f"{self._name}/servers")
         try:
             ray.get(self._group.ready(), timeout=_PLACEMENT_S)
         except GetTimeoutError as error:
             free = ray.available_resources().get("CPU", 0.0)
             raise UsageError(
-                f"{servers} servers need {servers} free CPUs on {min(servers, nodes)} nodes, and "
-                f"the cluster has {free:g} free CPUs on {nodes}. Wait for other jobs to end, or "
-                "ask for fewer with model.replicas."
+                f"{servers} servers need {servers} CPUs on {min(servers, nodes)} nodes, and only "
+                f"{free:g} of {total:g} are free after {_PLACEMENT_S:g} s. Wait for other jobs to "
+                "end, or ask for fewer servers with model.replicas."
             ) from error
 
     def server(

@@ -25,6 +25,7 @@ from runner.scheduler import (
     Drain,
     Ended,
     Event,
+    Expect,
     Failed,
     GiveUp,
     GpuMeter,
@@ -146,6 +147,13 @@ class Driver:
             self._post(),
             self._flush(),
         ]
+        model = next(iter(self._plan.models), "")
+        self.observe(
+            Expect(
+                {f"server-{i}": model for i in range(servers)},
+                tuple(f"worker-{i}" for i in range(workers)),
+            )
+        )
         self.observe(Submit(tuple(self._specs.values())))
         running = [asyncio.create_task(task) for task in tasks]
         over = asyncio.create_task(self._quiet.wait())

@@ -36,6 +36,15 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True)
+class Expect:
+    """Servers and workers that are starting: until each is up or down, the rest keep its share."""
+
+    servers: Mapping[str, str]
+    """Server id → model."""
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerUp:
     """A server is healthy. Sent again after each return."""
 
@@ -94,7 +103,18 @@ class Drain:
     """Begin no further episode; let the running ones end."""
 
 
-Event = Submit | ServerUp | ServerDown | WorkerUp | WorkerDown | Ended | Failed | Sample | Drain
+Event = (
+    Submit
+    | Expect
+    | ServerUp
+    | ServerDown
+    | WorkerUp
+    | WorkerDown
+    | Ended
+    | Failed
+    | Sample
+    | Drain
+)
 
 # Actions: what to do.
 

@@ -7,6 +7,7 @@ not begun. Episodes are sticky: they leave a server only when it dies.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from runner.scheduler.messages import (
     Drain,
     Ended,
     Event,
+    Expect,
     Failed,
     GiveUp,
     Lease,
@@ -36,9 +38,11 @@ from runner.scheduler.messages import (
 class _Host:
     """A server or a worker: something that holds episodes."""
 
-    slots: int
+    slots: int = 0
     model: str = ""
     up: bool = True
+    coming: bool = False
+    """Not up yet, and worth keeping a share of the episodes for."""
     held: set[str] = field(default_factory=set)
 
     @property
@@ -72,6 +76,7 @@ class SlotScheduler:
         self._admitting = True
         self._on: dict[type[Any], Callable[[Any], list[Action]]] = {
             Submit: self._submit,
+            Expect: self._expect,
             ServerUp: self._server_up,
             ServerDown: self._server_down,
             WorkerUp: self._worker_up,
@@ -109,17 +114,24 @@ class SlotScheduler:
                 self._enqueue(spec)
         return []
 
+    def _expect(self, event: Expect) -> list[Action]:
+        for server, model in event.servers.items():
+            self._servers.setdefault(server, _Host(model=model, up=False, coming=True))
+        for worker in event.workers:
+            self._workers.setdefault(worker, _Host(up=False, coming=True))
+        return []
+
     def _server_up(self, event: ServerUp) -> list[Action]:
         slots = self._slots or event.slots
-        host = self._servers.setdefault(event.server, _Host(slots, event.model))
-        host.up, host.slots = True, max(slots, len(host.held))
+        host = self._servers.setdefault(event.server, _Host(model=event.model))
+        host.up, host.coming, host.slots = True, False, max(slots, len(host.held))
         return []
 
     def _server_down(self, event: ServerDown) -> list[Action]:
         host = self._servers.get(event.server)
         if host is None:
             return []
-        host.up = False
+        host.up = host.coming = False
         paused: list[Action] = []
         for episode in sorted(host.held, key=self._age):
             live = self._live[episode]
@@ -131,7 +143,8 @@ class SlotScheduler:
         return paused
 
     def _worker_up(self, event: WorkerUp) -> list[Action]:
-        self._workers.setdefault(event.worker, _Host(event.slots)).up = True
+        host = self._workers.setdefault(event.worker, _Host())
+        host.up, host.coming, host.slots = True, False, event.slots
         return []
 
     def _worker_down(self, event: WorkerDown) -> list[Action]:
@@ -190,7 +203,7 @@ class SlotScheduler:
 
     def _admit(self) -> Iterator[Action]:
         while self._admitting:
-            worker = _freest(self._workers)
+            worker = self._freest(self._workers)
             heads = sorted(queue[0] for queue in self._queues.values() if queue)
             for entry in heads if worker else ():
                 models = self._specs[entry[1]].models
@@ -207,7 +220,7 @@ class SlotScheduler:
 
     def _find_servers(self, models: frozenset[str] | set[str]) -> dict[str, str] | None:
         """The freest server of each model, or None while one of them has none."""
-        found = {m: _freest(self._servers, m) for m in sorted(models)}
+        found = {m: self._freest(self._servers, m) for m in sorted(models)}
         return None if None in found.values() else {m: s for m, s in found.items() if s}
 
     def _hold(self, episode: str, worker: str, servers: dict[str, str]) -> None:
@@ -220,11 +233,18 @@ class SlotScheduler:
         live = self._live[episode]
         return Lease(episode, self._attempts[episode], live.worker, dict(live.servers))
 
+    def _freest(self, hosts: dict[str, _Host], model: str = "") -> str | None:
+        """The host with the most free slots, the first of equals; None when all are full.
 
-def _freest(hosts: dict[str, _Host], model: str = "") -> str | None:
-    """The host with the most free slots, the first of equals; None when all are full."""
-    best, most = None, 0
-    for name, host in hosts.items():
-        if host.model == model and host.free > most:
-            best, most = name, host.free
-    return best
+        While others are still coming none takes more than an equal share of all episodes.
+        """
+        able = {n: h for n, h in hosts.items() if h.model == model and (h.up or h.coming)}
+        share: float = math.inf
+        if any(host.coming for host in able.values()):
+            share = math.ceil((self.live + self.waiting) / len(able))
+        best, most = None, 0.0
+        for name, host in able.items():
+            free = min(host.free, share - len(host.held))
+            if free > most:
+                best, most = name, free
+        return best

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 import traceback
@@ -28,6 +29,8 @@ from runner.worker.job import Job, ServerAddress
 from runner.worker.players import Players, Tally
 from runner.worker.route import Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,13 @@ class Worker:
             retries=job.retries,
             on_step=journal.note,
         )
+        name = f"episode {journal.spec.index} ({journal.spec.id}), attempt {journal.attempt}"
+        log.info("%s begins with seed %d", name, journal.spec.seed)
         started_at, begun = datetime.now(UTC), time.monotonic()
         ending = await _play_to_end(game.play(table), job.limits.time_s)
+        log.info(
+            "%s ends as %s%s", name, ending.status, f": {ending.error}" if ending.error else ""
+        )
         row = episode_row(
             journal,
             table,

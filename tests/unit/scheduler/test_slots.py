@@ -15,6 +15,7 @@ from runner.scheduler import (
     Drain,
     Ended,
     Event,
+    Expect,
     Failed,
     GiveUp,
     GpuMeter,
@@ -124,6 +125,20 @@ def test_slots_of_the_configuration_override_the_engines() -> None:
     assert len(started(scheduler.observe(Submit(tuple(specs(9))), 0))) == 3
 
 
+def test_the_first_server_up_leaves_their_share_to_those_still_starting() -> None:
+    scheduler = SlotScheduler()
+    scheduler.observe(Expect({"a": MODEL, "b": MODEL, "c": MODEL}, ("w", "x")), 0)
+    scheduler.observe(Submit(tuple(specs(12))), 0)
+    scheduler.observe(WorkerUp("w", 100), 0)
+    assert len(started(scheduler.observe(ServerUp("a", MODEL, 50), 0))) == 4
+    assert not scheduler.observe(ServerDown("c"), 0)[2:], "c's share is split"
+    assert scheduler.held("a") == 6
+    leases = started(scheduler.observe(WorkerUp("x", 100), 0))
+    assert not leases
+    leases = started(scheduler.observe(ServerUp("b", MODEL, 50), 0))
+    assert [(lease.servers[MODEL], lease.worker) for lease in leases] == [("b", "x")] * 6
+
+
 class AnyInterleaving(RuleBasedStateMachine):
     """Drives a scheduler with random events and checks every action against a plain model."""
 
@@ -141,6 +156,8 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.over: Counter[str] = Counter()
         self.submitted = 0
         self.draining = False
+        self.coming = set(self.slots)
+        self.tell(Expect(dict.fromkeys(self.slots, MODEL), ("w0",)))
         self.tell(WorkerUp("w0", worker))
 
     def tell(self, event: Event) -> None:
@@ -178,13 +195,15 @@ class AnyInterleaving(RuleBasedStateMachine):
     def server_up(self, data: st.DataObject) -> None:
         server = data.draw(st.sampled_from(sorted(self.slots)))
         self.up.add(server)
+        self.coming.discard(server)
         self.tell(ServerUp(server, MODEL, self.slots[server]))
 
-    @precondition(lambda self: self.up)
+    @precondition(lambda self: self.up | self.coming)
     @rule(data=st.data())
     def server_down(self, data: st.DataObject) -> None:
-        server = data.draw(st.sampled_from(sorted(self.up)))
+        server = data.draw(st.sampled_from(sorted(self.up | self.coming)))
         self.up.discard(server)
+        self.coming.discard(server)
         self.tell(ServerDown(server))
 
     @precondition(lambda self: self.live)
@@ -223,6 +242,8 @@ class AnyInterleaving(RuleBasedStateMachine):
         assert self.scheduler.live == len(self.live)
         free = sum(self.slots[s] - held[s] for s in self.up)
         paused = [e for e, server in self.live.items() if server is None]
+        if self.coming:
+            return  # its share may be kept free
         assert not (paused and free), "a paused episode waits beside a free slot"
         if self.scheduler.waiting and len(self.live) < self.worker_slots:
             assert not free, "an episode waits beside a free slot"
@@ -233,6 +254,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             return
         for server in self.slots:
             self.up.add(server)
+            self.coming.discard(server)
             self.tell(ServerUp(server, MODEL, self.slots[server]))
         while self.live:
             episode = min(self.live)
