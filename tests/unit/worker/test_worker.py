@@ -266,10 +266,14 @@ async def test_random_seats_need_no_server(model: Model) -> None:
 
 
 async def collect_until(worker: Worker, want: Callable[[Report], bool]) -> Report:
+    """The first report that has what is wanted, with the steps of those before it."""
+    steps: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
-        while not want(report := await worker.collect(0.05)):
-            pass
-    return report
+        while True:
+            report = await worker.collect(0.05)
+            steps += report.steps
+            if want(report):
+                return replace(report, steps=steps)
 
 
 async def test_an_episode_moves_to_another_server_between_two_tries(model: Model) -> None:
