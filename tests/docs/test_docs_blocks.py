@@ -48,7 +48,7 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
     said = [run(block, tmp_path) for block in marked]
     assert len(marked) == 4
     assert "200 of 200 finished" in said[0]
-    assert "50 of 50 finished" in said[0]
+    assert "20 of 20 finished" in said[0]
     assert "role" in said[1]
     assert "content" in said[1]
     assert "Outcome(rewards=" in said[2]
