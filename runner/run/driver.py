@@ -147,6 +147,7 @@ class Driver:
             self._post(),
             self._flush(),
         ]
+        self.observe(Submit(tuple(self._specs.values())))
         model = next(iter(self._plan.models), "")
         self.observe(
             Expect(
@@ -154,7 +155,6 @@ class Driver:
                 tuple(f"worker-{i}" for i in range(workers)),
             )
         )
-        self.observe(Submit(tuple(self._specs.values())))
         running = [asyncio.create_task(task) for task in tasks]
         over = asyncio.create_task(self._quiet.wait())
         try:
