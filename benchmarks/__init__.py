@@ -1,0 +1,1 @@
+"""Programs that measure runner; what each measures stands in `benchmarks/README.md`."""

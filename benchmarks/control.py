@@ -1,0 +1,101 @@
+"""Control messages per episode, and episodes per second, of runs of many short episodes.
+
+Runs the product in this process and counts the calls that its driver makes to workers.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Report, arguments
+from benchmarks.setup import config_from
+from runner.cluster import WorkerHandle
+from runner.record import read
+from runner.run import run
+
+RUNS = {
+    "kuhn_poker, random seats": ("seats.default=random", "n=2000"),
+    "kuhn_poker, simulated engine": ("engine=simulated", "n=500"),
+    "the same, 10,000 episodes": ("engine=simulated", "engine.slots=256", "n=10000"),
+}
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Counts the messages between driver and workers, by what they were for."""
+    counts: Counter[str] = Counter()
+    deliver, collect = WorkerHandle.deliver, WorkerHandle.collect
+
+    async def counting_deliver(self: WorkerHandle, orders: Sequence[Any]) -> None:
+        counts["deliver"] += 1
+        counts["orders"] += len(orders)
+        await deliver(self, orders)
+
+    async def counting_collect(self: WorkerHandle, wait_s: float) -> Any:
+        report = await collect(self, wait_s)
+        counts["collect" if report.results else "heartbeat"] += 1
+        return report
+
+    WorkerHandle.deliver, WorkerHandle.collect = counting_deliver, counting_collect  # type: ignore[method-assign]
+    try:
+        yield counts
+    finally:
+        WorkerHandle.deliver, WorkerHandle.collect = deliver, collect  # type: ignore[method-assign]
+
+
+def played(overrides: Sequence[str]) -> tuple[Counter[str], int, float, float]:
+    """Counts, episodes, seconds from the first start to the last end, CPU seconds of the driver."""
+    with tempfile.TemporaryDirectory() as scratch, counted() as counts:
+        run_dir = str(Path(scratch, "run"))
+        config = config_from(
+            "games=kuhn_poker", *overrides, "cluster=local", "output.display=none", run_dir=run_dir
+        )
+        begun = time.process_time()
+        run(config, config_text="", overrides=[])
+        cpu = time.process_time() - begun
+        rows = read(run_dir, "episodes", ["started_at", "finished_at"]).to_pylist()
+    wall = max(r["finished_at"] for r in rows) - min(r["started_at"] for r in rows)
+    return counts, len(rows), wall.total_seconds(), cpu
+
+
+def main() -> None:
+    """Measure all runs, or with `--profile` show where the driver's time goes."""
+    parser = arguments(__doc__)
+    parser.add_argument("--profile", action="store_true", help="show the functions that cost most")
+    options = parser.parse_args()
+    columns = ("run", "episodes/s", "messages/episode", "gate", "deliver", "collect", "heartbeat")
+    report = Report("control", "Control messages and episodes per second", (*columns, "driver CPU"))
+    profile = cProfile.Profile()
+    if options.profile:
+        profile.enable()
+    for name, overrides in RUNS.items():
+        counts, episodes, wall, cpu = played(overrides)
+        messages = (counts["deliver"] + counts["collect"]) / episodes
+        report.add(
+            name,
+            f"{episodes / wall:,.0f}",
+            f"{messages:.3f}",
+            "<= 2",
+            *(f"{counts[kind]:,}" for kind in ("deliver", "collect", "heartbeat")),
+            f"{1e3 * cpu / episodes:.2f} ms/episode",
+        )
+    if options.profile:
+        profile.disable()
+        pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+    report.notes.append(
+        "From the first episode's start to the last one's end. A heartbeat is a collect that "
+        "brought no result: one a second and worker at the most, not counted per episode."
+    )
+    report.publish(save=options.save)
+
+
+if __name__ == "__main__":
+    main()

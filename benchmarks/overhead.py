@@ -1,0 +1,69 @@
+"""runner's overhead on the embedded default: a run against its own calls from a bare client.
+
+A: `python -m runner games=werewolf n=…`, whole, with Ray, records and its llama.cpp server.
+B: the calls of A asked again (`benchmarks.replay`) of a fresh llama.cpp server. Repeated in pairs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from benchmarks.replay import Timing, ask_again, episodes, recorded
+from benchmarks.report import Report, arguments, spread
+from benchmarks.setup import plan_of, product
+from runner.engine import make_engine
+from runner.run.plan import Plan
+
+
+async def bare(plan: Plan, run_dir: Path) -> Timing:
+    """The calls of the run in `run_dir`, to a server started for them."""
+    games = await episodes(plan, run_dir)
+    model = next(iter(plan.models.values()))
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch, "server.log")
+        engine = make_engine(plan.config.engine, model, index=0, log_path=log, host="127.0.0.1")
+        try:
+            return await ask_again(games, await engine.start())
+        finally:
+            await engine.stop()
+
+
+def pair(overrides: list[str]) -> tuple[Timing, Timing]:
+    """The product, then the bare client."""
+    with product(*overrides) as run:
+        run.wait()
+        return recorded(run.run_dir), asyncio.run(bare(plan_of(*overrides), run.run_dir))
+
+
+def main() -> None:
+    """Measure pairs and report each."""
+    parser = arguments(__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--games", type=int, default=4, help="played at once")
+    parser.add_argument("--days", type=int, default=1, help="after which a game ends")
+    options = parser.parse_args()
+    overrides = ["games=werewolf", f"n={options.games}", f"games.rules.max_days={options.days}"]
+    columns = ("pair", "runner s", "bare s", "overhead", "calls", "tokens in", "cached", "out")
+    report = Report("overhead", "Overhead on the embedded default (gate: < 5 %)", columns)
+    ratios = []
+    for number in range(1, options.pairs + 1):
+        ours, theirs = pair(overrides)
+        ratios.append(100 * (ours.wall_s / theirs.wall_s - 1))
+        report.add(
+            str(number),
+            f"{ours.wall_s:.1f}",
+            f"{theirs.wall_s:.1f}",
+            f"{ratios[-1]:+.1f} %",
+            f"{ours.calls} / {theirs.calls}",
+            f"{ours.prompt_tokens:,} / {theirs.prompt_tokens:,}",
+            f"{ours.cached_tokens:,} / {theirs.cached_tokens:,}",
+            f"{ours.completion_tokens:,} / {theirs.completion_tokens:,}",
+        )
+    report.notes.append(f"Overhead: {spread(ratios, '+.1f')} %. From first request to last reply.")
+    report.publish(save=options.save)
+
+
+if __name__ == "__main__":
+    main()
