@@ -39,7 +39,9 @@ class Sampling:
     """How a model is asked to generate."""
 
     temperature: Annotated[float, Field(ge=0)] = 0.8
+    """0 always takes the likeliest token; repeats of a seed then differ little."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of probability that tokens are drawn from; 1 draws from all."""
     max_tokens: Positive = 512
     """Most tokens of a reply where the game does not say; a speech needs about 100."""
     stop: list[str] = field(default_factory=list)
@@ -85,6 +87,7 @@ class LlamaCppEngine:
     port_range: tuple[int, int] = (21000, 21999)
     """Ports to choose from, below the range that systems hand out by themselves."""
     start_timeout_s: Seconds = 120.0
+    """Longest time from launch to healthy; large weights on a slow disk take longer."""
     stop_grace_s: Seconds = 5.0
     """From SIGTERM to SIGKILL; llama.cpp may take a minute with a request in flight."""
 
@@ -101,6 +104,7 @@ class EndpointEngine:
     slots: Positive = 16
     """Episodes at once per URL."""
     connect_timeout_s: Seconds = 10.0
+    """Longest wait for `/models` at the start, and for `/metrics`."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class SimulatedEngine:
 
     name: Literal["simulated"] = "simulated"
     slots: Positive = 32
+    """Requests answered at once."""
     servers: Positive = 1
     """How many servers when `model.replicas` is not given."""
     latency_s: Annotated[float, Field(ge=0)] = 0.0
@@ -118,8 +123,11 @@ class SimulatedEngine:
     fail_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of calls answered 503, to see what a run makes of it."""
     port_range: tuple[int, int] = (22000, 22999)
+    """Ports to choose from, apart from those of other engines."""
     start_timeout_s: Seconds = 60.0
+    """Longest time from launch to healthy."""
     stop_grace_s: Seconds = 5.0
+    """From SIGTERM to SIGKILL."""
 
 
 EngineConfig = Annotated[
@@ -161,6 +169,7 @@ class Limits:
     """When an episode is ended as `limit`. None: no limit."""
 
     time_s: Seconds | None = None
+    """Seconds from the begin of an attempt, waits for servers included."""
     turns: Positive | None = 2000
     """Questions put to the seats; a guard against games that never end."""
     tokens: Positive | None = None

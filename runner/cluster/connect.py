@@ -34,7 +34,7 @@ class Connection:
     """Whether this process started it, and so ends it."""
 
     def __str__(self) -> str:
-        kind = "local Ray" if self.started_here else f"Ray at {self.address}"
+        kind = "local Ray" if self.started_here else f"joined the Ray cluster at {self.address}"
         gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
         nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
         return f"{kind}: {nodes}, {self.cpus:g} CPUs{gpus}"

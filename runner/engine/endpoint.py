@@ -14,6 +14,7 @@ import aiohttp
 from runner.config import EndpointEngine, ModelConfig
 from runner.engine.base import Endpoint, EngineStats
 from runner.engine.metrics import Load, values
+from runner.engine.unreachable import reason
 from runner.errors import EngineError, UsageError, near_miss
 
 NO_KEY = "none"
@@ -77,7 +78,7 @@ class EndpointServer:
                 return response.status, await response.text(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineError(
-                f"The endpoint {self._url} does not answer: {error or type(error).__name__}. Is "
+                f"The endpoint {self._url} does not answer: {reason(error)}. Is "
                 f"the server up, and engine.urls right? (engine.connect_timeout_s="
                 f"{self._config.connect_timeout_s:g})"
             ) from error

@@ -18,6 +18,7 @@ import aiohttp
 from runner.engine import ports
 from runner.engine.logs import size, tail
 from runner.engine.process import Command, Process
+from runner.engine.unreachable import reason
 from runner.errors import EngineError
 
 PORT_TRIES = 5
@@ -111,7 +112,7 @@ class HttpServer:
                     return body
                 why = f"answered {response.status} to {path}: {body[:200]}"
         except (aiohttp.ClientError, TimeoutError) as error:
-            why = f"does not answer {path}: {error or type(error).__name__}"
+            why = f"does not answer {path}: {reason(error)}"
         raise self._error(f"The {self.name} server at {self.url} {why}")
 
     async def stop(self) -> None:

@@ -135,6 +135,8 @@ class Driver:
         self._workers: dict[str, WorkerHandle] = {}
         self._servers: dict[str, ServerHandle] = {}
         self._outbox: dict[str, list[Play | Reroute]] = {}
+        self._suspects: set[str] = set()
+        """Servers that a worker found nobody at: their next missed sample counts as down."""
         self._mail = asyncio.Event()
         self._quiet = asyncio.Event()
         self.board = Board(len(plan.specs), len(plan.specs) - len(specs))
@@ -168,6 +170,11 @@ class Driver:
             for task in (over, *running):
                 task.cancel()
             await asyncio.gather(over, *running, return_exceptions=True)
+
+    @property
+    def left(self) -> int:
+        """Episodes that have not ended."""
+        return len(self._specs) - self.board.ended.total()
 
     def drain(self) -> None:
         """Begin no further episode; `play` returns when the running ones have ended."""
@@ -287,6 +294,7 @@ class Driver:
                 self.observe(Ended(result.episode))
         for server, reason in report.failures.items():
             log.warning("%s does not answer a worker: %s", server, reason)
+            self._suspects.add(server)
 
     def _end(self, row: Row, seats: list[Row]) -> None:
         """Record one episode's end, once."""
@@ -351,9 +359,10 @@ class Driver:
                 missed = 0
             except EngineError:
                 missed += 1
-                if missed == _SAMPLES_MISSED:
+                if missed >= _SAMPLES_MISSED or view.server_id in self._suspects:
                     raise
             else:
+                self._suspects.discard(view.server_id)
                 self.observe(Sample(view.server_id, view.stats))
                 self._rows.add("servers", [self._server_row(view, view.stats)])
             await asyncio.sleep(_SAMPLE_S)

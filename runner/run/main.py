@@ -45,9 +45,11 @@ INTERRUPTED = 130
 
 
 def run(
-    config: RunConfig, *, config_text: str, overrides: Sequence[str], sweep: int | None = None
+    config: RunConfig, *, config_text: str, words: Sequence[str], sweep: int | None = None
 ) -> int:
     """Play the run and return the exit code: 0, 1 when no episode ended well, 130 or 143.
+
+    `words` are kept for a later command in the same run directory.
 
     `sweep` is the job's number in a multirun. Raises UsageError before anything starts, RunFailed
     when the run cannot go on; the run directory can then be continued.
@@ -58,14 +60,15 @@ def run(
     check_writable(storage)
     with unwinding(), contextlib.ExitStack() as opened:
         lease = acquire(storage)
+        opened.callback(_remove_if_empty, plan.run_dir)
         opened.callback(lease.release)
-        return _run_in(storage, lease, plan, terminal, config_text, list(overrides))
+        return _run_in(storage, lease, plan, terminal, config_text, list(words))
 
 
-def recorded_overrides(run_dir: str) -> list[str]:
-    """The overrides that an earlier run in `run_dir` was started with; none if there was none."""
+def recorded_words(run_dir: str) -> list[str]:
+    """The words that an earlier run in `run_dir` was started with; none if there was none."""
     earlier = manifest.load(storage_at(run_dir))
-    return list(earlier.config.get("overrides", [])) if earlier else []
+    return list(earlier.config.get("words", [])) if earlier else []
 
 
 def _run_in(
@@ -74,7 +77,7 @@ def _run_in(
     plan: Plan,
     terminal: Terminal,
     config_text: str,
-    overrides: list[str],
+    words: list[str],
 ) -> int:
     _refuse_changes(storage, plan)
     done = journal.done(storage)
@@ -95,7 +98,7 @@ def _run_in(
             storage,
             n=plan.config.n,
             seed=plan.config.seed,
-            config={"overrides": overrides, **plain(plan.config)},
+            config={"words": words, **plain(plan.config)},
             content=plan.content,
             config_yaml=config_text,
             gpus=[],
@@ -191,7 +194,11 @@ class Attempt:
             for task in (playing, display, beat):
                 task.cancel()
             await asyncio.gather(playing, display, beat, return_exceptions=True)
-        return Ending("interrupted" if self._signals else "finished", self._code)
+        if self._signals:
+            return Ending("interrupted", self._code)
+        if self._driver.left:
+            raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
+        return Ending("finished", 0)
 
     async def _beat(self) -> None:
         while True:
@@ -229,6 +236,12 @@ class Attempt:
         self._signals += 1
         self._code = TERMINATED
         self._stop_now()
+
+
+def _remove_if_empty(run_dir: str) -> None:
+    """A run that was refused before it wrote anything leaves no directory."""
+    with contextlib.suppress(OSError):
+        Path(run_dir).rmdir()
 
 
 def _refuse_changes(storage: Storage, plan: Plan) -> None:

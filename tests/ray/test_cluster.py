@@ -32,7 +32,7 @@ def assert_each_ended_once(run_dir: Path, n: int) -> None:
 def test_a_run_uses_every_server_of_every_node(
     three_nodes: RayCluster, start: Start, tmp_path: Path
 ) -> None:
-    options = ("n=18", "model.replicas=3", "engine.latency_s=0.02", "run_dir=out", "--json")
+    options = ("n=18", "model.replicas=3", "engine.latency_s=0.2", "run_dir=out", "--json")
     run = start(*GAME, *options, f"cluster.address={three_nodes.address}", **three_nodes.env)
     assert run.wait() == 0, run.output
     assert "3 nodes, 6 CPUs" in run.output
@@ -60,6 +60,8 @@ def test_a_killed_servers_episodes_go_on_elsewhere_and_lose_nothing(
     servers = ("runner.engine.simulated.serve", "--name victim")
     run.wait_for(lambda: len(pids_of(*servers)) == 2, "two servers")
     run.until("12 running")
+    steps = tmp_path / "out" / "_tail" / "steps"
+    run.wait_for(lambda: len(list(steps.glob("*"))) > 1, "replies of both servers")
     os.kill(pids_of(*servers)[0], signal.SIGKILL)
     assert run.wait() == 0, run.output
     assert "went down and is restarted" in run.output

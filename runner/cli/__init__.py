@@ -1,0 +1,7 @@
+"""The command line: what may be typed, and what is said when it was typed wrongly."""
+
+from runner.cli.help import help_text
+from runner.cli.wording import worded
+from runner.cli.words import Words, checked
+
+__all__ = ["Words", "checked", "help_text", "worded"]
