@@ -50,8 +50,10 @@ def main() -> None:
         sys.exit(sys.stdout.write(f"runner {runner.__version__}\n") and 0)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets errors through to the one place that words them
     try:
-        words = checked(Words.of(sys.argv[1:]).continued(recorded_words))
-        sys.argv = [sys.argv[0], *words.for_hydra()]
+        words = Words.of(sys.argv[1:])
+        if not asked & {"-sc", "--shell-completion"}:  # its words are Hydra's alone
+            words = checked(words.continued(recorded_words))
+            sys.argv = [sys.argv[0], *words.for_hydra()]
         codes: list[int] = []
         _run_jobs(words, codes)
         sys.exit(max(codes, default=0))

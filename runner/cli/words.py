@@ -9,7 +9,10 @@ from pathlib import Path
 from runner.config import RunConfig
 from runner.errors import UsageError, near_miss
 
-_VALUED = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p"}
+_VALUED = {
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--package", "-p", "--cfg", "-c"),
+}
 _OPEN = ("seats.", "games.rules.", "model.sampling.extra_body.")
 """Mappings that Hydra may add keys to; `runner` itself checks them."""
 _SWEEP = {"-m", "--multirun"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import duckdb
@@ -52,7 +53,7 @@ def test_a_killed_servers_episodes_go_on_elsewhere_and_lose_nothing(
         "n=12",
         "model.replicas=2",
         "model.name=victim",
-        "engine.latency_s=0.25",
+        "engine.latency_s=0.4",
         "run_dir=out",
         f"cluster.address={three_nodes.address}",
         **three_nodes.env,
@@ -60,8 +61,7 @@ def test_a_killed_servers_episodes_go_on_elsewhere_and_lose_nothing(
     servers = ("runner.engine.simulated.serve", "--name victim")
     run.wait_for(lambda: len(pids_of(*servers)) == 2, "two servers")
     run.until("12 running")
-    steps = tmp_path / "out" / "_tail" / "steps"
-    run.wait_for(lambda: len(list(steps.glob("*"))) > 1, "replies of both servers")
+    time.sleep(3)  # replies of both servers
     os.kill(pids_of(*servers)[0], signal.SIGKILL)
     assert run.wait() == 0, run.output
     assert "went down and is restarted" in run.output

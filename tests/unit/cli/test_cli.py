@@ -1,0 +1,223 @@
+"""The command line: every shipped config composes, and every mistake is answered in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from runner.__main__ import conf_dir, config_of
+from runner.cli import Words, checked, help_text
+from runner.config import (
+    AutoEngine,
+    ClusterConfig,
+    EndpointEngine,
+    LlamaCppEngine,
+    RunConfig,
+    SimulatedEngine,
+    SlotScheduler,
+    load,
+    plain,
+)
+from runner.errors import UsageError
+from runner.run.plan import make_plan
+
+CONF = conf_dir()
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+GIVEN = {
+    ("games", "custom"): ["games.name=duel", "games.path=m:C"],
+    ("model", "custom"): ["model.name=m", "model.path=p"],
+}
+
+
+def composed(*overrides: str) -> RunConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return config_of(compose("config", list(overrides)))
+
+
+@pytest.mark.parametrize(("group", "name"), FILES)
+def test_every_shipped_config_composes_and_is_checked(group: str, name: str) -> None:
+    game = [] if group == "games" else ["games=werewolf"]
+    config = composed(*game, f"{group}={name}", *GIVEN.get((group, name), []))
+    assert isinstance(config, RunConfig)
+
+
+@pytest.mark.parametrize(
+    "game", [name for group, name in FILES if group == "games" and name != "custom"]
+)
+def test_every_shipped_game_can_be_planned(game: str) -> None:
+    plan = make_plan(composed(f"games={game}", "seats.default=random", "n=3"))
+    assert [spec.seed for spec in plan.specs] == [0, 1, 2]
+    assert len({spec.id for spec in plan.specs}) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "knobs"),
+    [
+        ("engine/auto", AutoEngine()),
+        ("engine/llamacpp", LlamaCppEngine()),
+        ("engine/endpoint", EndpointEngine()),
+        ("engine/simulated", SimulatedEngine()),
+        ("scheduler/slots", SlotScheduler()),
+        ("cluster/auto", ClusterConfig()),
+    ],
+)
+def test_files_repeat_the_defaults_of_the_code(file: str, knobs: Any) -> None:
+    """The files list every knob so that it can be overridden; the values have one home."""
+    written: Any = OmegaConf.to_container(OmegaConf.load(CONF / f"{file}.yaml"))
+    expected = plain(knobs)
+    if "port_range" in expected:
+        expected["port_range"] = list(expected["port_range"])
+    assert written == expected
+
+
+def test_the_top_file_repeats_the_defaults_of_the_code() -> None:
+    config = composed("games=werewolf")
+    default = RunConfig(games=config.games, model=config.model)
+    assert config == default
+
+
+def test_a_longer_run_begins_with_the_shorter_one_and_content_names_episodes() -> None:
+    def ids(*overrides: str) -> list[str]:
+        config = composed("games=kuhn_poker", "seats.default=random", *overrides)
+        return [spec.id for spec in make_plan(config).specs]
+
+    assert ids("n=5") == ids("n=9")[:5]
+    assert ids("n=4", "seed=1") == ids("n=5")[1:]
+    assert not set(ids("n=5")) & set(ids("n=5", "games.rules.hands=2"))
+    assert len(set(ids("n=6", "repeats=3"))) == 6
+    assert ids("n=5") == ids("n=5", "cluster.workers=2", "calls.tries=9")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n": 0}, "n: Input should be greater than or equal to 1, got 0"),
+        ({"modle": {}}, "Unknown key 'modle'. Did you mean 'model'?"),
+        ({"limits": {"turnz": 1}}, "Unknown key 'limits.turnz'. Did you mean 'turns'?"),
+        ({"model": {"path": "x"}}, "model.name: Field required"),
+        ({"layout": "sideways"}, "layout: Input should be 'public_first' or 'dialogue'"),
+    ],
+)
+def test_load_says_what_is_wrong_and_where(change: dict[str, Any], said: str) -> None:
+    tree = {"games": {"name": "werewolf"}, "model": {"name": "m", "path": "p"}, **change}
+    with pytest.raises(UsageError) as error:
+        load(tree)
+    assert said in str(error.value)
+
+
+def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runner", *arguments],
+        cwd=cwd,
+        env={**os.environ, "RAY_ADDRESS": "127.0.0.1:9", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "Which game?"),
+        ("games=werwolf", "There is no game 'werwolf'. Did you mean 'werewolf'?"),
+        ("games=werewolf model=smolm2", "There is no model 'smolm2'. Did you mean 'smollm2'?"),
+        ("games=werewolf engine=lamacpp", "There is no engine 'lamacpp'. Did you mean 'llamacpp'?"),
+        ("gmes=werewolf", "Unknown key 'gmes'. Did you mean 'games'?"),
+        ("games=werewolf engine.slts=3 engine=llamacpp", "Did you mean 'slots'?"),
+        ("games=werewolf n=0", "n: Input should be greater than or equal to 1, got 0"),
+        ("games=werewolf n=many", "n: Input should be a valid integer"),
+        ("werewolf", "Did you mean games=werewolf?"),
+        ("games=werewolf games.rules.talk_round=2", "Did you mean 'talk_rounds'?"),
+        ("games=werewolf games.rules.roles.werewolf=9", "werewol"),
+        ("games=werewolf games.rules.names=[Ann,Bob]", "names"),
+        ("games=werewolf seats.wolf=random", "Did you mean 'werewolf'?"),
+        ("games=werewolf seats.default=gpt", "nobody is called that"),
+        ("games=werewolf run_dir=/proc/x", "Cannot write to /proc/x"),
+        ("games=werewolf model.path=/no/such.gguf", "there is no such file"),
+        ("games=werewolf engine=endpoint", "engine=endpoint needs the servers' base URLs"),
+        ("games=werewolf engine=llamacpp engine.port_range=[5,2]", "is no range of ports"),
+        ("games=custom games.name=x games.path=nomod:X", "No module named 'nomod'"),
+        ("games=werewolf model=custom model.name=x", "model.path must be given"),
+        ("games=werewolf,kuhn_poker", "Add -m to run one after the other"),
+        ("games=werewolf cluster.address=127.0.0.1:9", "No Ray cluster listens at 127.0.0.1:9"),
+    ],
+)
+def test_a_wrong_command_gets_one_line_and_exit_code_2(
+    arguments: str, said: str, tmp_path: Path
+) -> None:
+    done = run(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("runner: error: ")
+    assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
+
+
+def test_an_endpoint_that_is_down_is_said_before_ray_starts(tmp_path: Path) -> None:
+    urls = "engine.urls=[http://127.0.0.1:9/v1]"
+    done = run("games=werewolf", "engine=endpoint", urls, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9/v1 does not answer: Connection refused" in done.stderr
+    assert "Ray" not in done.stdout
+
+
+def test_help_and_version(tmp_path: Path) -> None:
+    assert "kaggle_balanced" in run("--help", cwd=tmp_path).stdout
+    assert run("--version", cwd=tmp_path).stdout.startswith("runner ")
+    assert all(group in help_text(CONF) for group in GROUPS)
+
+
+def test_a_debug_variable_shows_the_trace(tmp_path: Path) -> None:
+    assert "Traceback" in run("games=werewolf", "n=0", cwd=tmp_path, RUNNER_DEBUG="1").stderr
+
+
+def test_completion_can_be_installed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "runner"), "-sc", "install=bash"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "complete" in done.stdout and done.returncode == 0
+
+
+def test_the_composed_configuration_can_be_printed(tmp_path: Path) -> None:
+    done = run("games=werewolf", "n=3", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0 and "talk_rounds: 1" in done.stdout
+
+
+class TestWords:
+    def test_options_may_stand_anywhere(self) -> None:
+        words = Words.of(["games=g", "-m", "--config-dir", "conf", "n=2", "--json"])
+        assert words.options == ["-m", "--config-dir", "conf"]
+        assert words.overrides == ["games=g", "n=2", "output.json=true"]
+        assert words.for_hydra()[0] == "-m"
+
+    def test_a_run_goes_on_with_its_words_less_those_given_anew(self) -> None:
+        words = Words.of(["run_dir=out", "n=9"]).continued(
+            lambda run_dir: ["--config-dir", "/c", "games=g", "n=3"]
+        )
+        assert words.options == ["--config-dir", "/c"]
+        assert words.overrides == ["games=g", "run_dir=out", "n=9"]
+
+    def test_passing_wishes_are_not_recorded(self, tmp_path: Path) -> None:
+        words = Words.of(["games=g", "--json", "run_dir=o", "--config-dir", str(tmp_path), "n=1"])
+        assert words.to_record() == ["--config-dir", str(tmp_path), "games=g", "n=1"]
+
+    def test_open_mappings_may_be_added_to(self) -> None:
+        assert Words.of(["seats.werewolf=random"]).for_hydra() == ["++seats.werewolf=random"]
+
+    def test_words_that_are_no_overrides_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="Did you mean games=werewolf"):
+            checked(Words.of(["werewolf"]))
