@@ -75,7 +75,9 @@ class ServerHandle(_Handle):
     async def start(self) -> ServerInfo:
         """Raises EngineError when the engine does not start, ActorDied when its process went."""
         endpoint, node, gpus = await self._ask("start")
-        address = ServerAddress(self.server_id, endpoint.url, endpoint.model, endpoint.api_key)
+        address = ServerAddress(
+            self.server_id, endpoint.url, endpoint.model, endpoint.api_key, endpoint.llguidance
+        )
         return ServerInfo(address, endpoint.slots, node, gpus)
 
     async def stats(self) -> EngineStats:

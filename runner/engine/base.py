@@ -18,6 +18,8 @@ class Endpoint:
     """Never logged, never written."""
     slots: int
     """Episodes it can hold at once, as far as the engine knows."""
+    llguidance: bool = False
+    """Whether it takes llguidance grammars, which are stricter than a JSON schema."""
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, slots={self.slots})"

@@ -48,7 +48,11 @@ class Caller:
             server = await route.server(model.name)
             try:
                 reply = await self._client(server).complete(
-                    request, model=server.model, sampling=model.sampling, seed=salt
+                    request,
+                    model=server.model,
+                    sampling=model.sampling,
+                    seed=salt,
+                    llguidance=server.llguidance,
                 )
             except CallFailed as error:
                 if error.server_gone:

@@ -17,6 +17,8 @@ class ServerAddress:
     model: str
     """Model name to put into requests."""
     api_key: str = field(default="", repr=False)
+    llguidance: bool = False
+    """Whether it takes llguidance grammars."""
 
 
 @dataclass(frozen=True)

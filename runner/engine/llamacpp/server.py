@@ -58,6 +58,7 @@ class LlamaCppServer:
             model=self._model.name,
             api_key=self._server.api_key,
             slots=self._config.slots,
+            llguidance=True,
         )
 
     async def stats(self) -> EngineStats:
