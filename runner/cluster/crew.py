@@ -55,13 +55,19 @@ class _Handle:
             cause = error.cause
             raise cause if isinstance(cause, RunnerError) else error from None
         except RayActorError as error:
-            raise ActorDied(str(error).splitlines()[0]) from error
+            raise ActorDied(_reason(error)) from error
 
     async def stop(self) -> None:
         """End the actor, gently for a while, then at once."""
         with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
             await asyncio.wait_for(self._ask("stop"), _STOP_S)
         ray.kill(self._actor)
+
+
+def _reason(error: RayActorError) -> str:
+    """The line that tells: the cause where the actor's own start failed, else Ray's first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1 if "creation task" in lines[0] else 0]
 
 
 class ServerHandle(_Handle):

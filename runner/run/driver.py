@@ -53,6 +53,8 @@ _SAMPLES_MISSED = 5
 _RESTARTS = 3
 """Restarts without an episode ended in between before a server or worker is given up."""
 _RESTART_WAIT_S = 2.0
+_FULL_DISK_S = 120.0
+"""How long rows wait in memory for a place to be written to before the run stops."""
 
 
 class Rows(Protocol):
@@ -255,9 +257,20 @@ class Driver:
                         log.warning("%s died with orders under way", worker_id)
 
     async def _flush(self) -> None:
+        """Write rows down once in `record.flush_s`. A full disk has some time to be cleared."""
+        failing_since: float | None = None
         while True:
             await asyncio.sleep(self._plan.config.record.flush_s)
-            await asyncio.to_thread(self._rows.flush)
+            try:
+                await asyncio.to_thread(self._rows.flush)
+                failing_since = None
+            except RunFailed as error:
+                now = time.monotonic()
+                if failing_since is None:
+                    failing_since = now
+                    self._note(f"{error} Trying again for {_FULL_DISK_S:g} s.")
+                elif now - failing_since > _FULL_DISK_S:
+                    raise
 
     async def _keep_worker(self, index: int) -> None:
         """Keep one worker alive and take its reports."""

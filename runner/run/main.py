@@ -18,7 +18,7 @@ from runner.cluster import Connection, Crew, connect, disconnect
 from runner.config import RunConfig, plain
 from runner.engine import count, prepare
 from runner.episode import EpisodeSpec, Status
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunFailed, RunnerError, UsageError
 from runner.record import (
     BEAT_S,
     Lease,
@@ -146,6 +146,7 @@ class Attempt:
     size: Size
     _signals: int = 0
     _code: int = 0
+    _taken_over: bool = False
     _driver: Driver = field(init=False)
 
     async def play(self) -> Ending:
@@ -168,8 +169,18 @@ class Attempt:
                 ending = await self._play_beside_the_display()
         finally:
             await self._driver.stop()
+            ending = await self._written_down(recorder, ending)
+        return ending
+
+    async def _written_down(self, recorder: Recorder, ending: Ending) -> Ending:
+        """Write the last rows and the end; what that fails of is the ending, if nothing was."""
+        if self._taken_over:
+            return ending
+        try:
             await asyncio.to_thread(recorder.close)
             manifest.end(self.storage, self.manifest, ending.reason)
+        except RunFailed as error:
+            return ending if ending.error else Ending(f"failed: {error}", 1, error)
         return ending
 
     async def _play_beside_the_display(self) -> Ending:
@@ -201,9 +212,14 @@ class Attempt:
         return Ending("finished", 0)
 
     async def _beat(self) -> None:
+        """Keep the lease. Raises RunFailed when it is lost; then nothing may be written."""
         while True:
             await asyncio.sleep(BEAT_S)
-            await asyncio.to_thread(self.lease.beat)
+            try:
+                await asyncio.to_thread(self.lease.beat)
+            except RunFailed:
+                self._taken_over = True
+                raise
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
