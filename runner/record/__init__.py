@@ -2,7 +2,7 @@
 
 from runner.record import manifest
 from runner.record.journal import Steps
-from runner.record.lease import BEAT_S, Lease, acquire, check_writable
+from runner.record.lease import BEAT_S, Lease, LeaseLost, acquire, check_writable
 from runner.record.manifest import Attempt, Manifest, compare
 from runner.record.prompts import rebuild
 from runner.record.recorder import Recorder
@@ -19,6 +19,7 @@ __all__ = [
     "TABLES",
     "Attempt",
     "Lease",
+    "LeaseLost",
     "Manifest",
     "Recorder",
     "Steps",

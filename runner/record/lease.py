@@ -44,6 +44,10 @@ class Holder:
     """Seconds since the epoch."""
 
 
+class LeaseLost(RunFailed):
+    """Another driver has taken the run directory over. Write nothing more."""
+
+
 class Lease:
     """The right to write a run directory. Call `beat` every `BEAT_S` seconds, then `release`."""
 
@@ -54,13 +58,14 @@ class Lease:
         """Last sign of life of the dead driver that was taken over from; None if there was none."""
 
     def beat(self, now: float | None = None) -> None:
-        """Say that this driver lives. Raises RunFailed when another one has taken over.
+        """Say that this driver lives. Raises LeaseLost when another one has taken over,
+        RunFailed when it cannot be written.
 
         Then nothing more may be written.
         """
         other = _read(self.storage)
         if other is not None and other.token != self.holder.token:
-            raise RunFailed(
+            raise LeaseLost(
                 f"{self.storage.place} was taken over by the driver with pid {other.pid} on "
                 f"{other.host}, because this one gave no sign of life for {STALE_S:.0f} s. "
                 "This driver stops."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from runner.errors import RunFailed, RunnerError, UsageError
 from runner.record import (
     BEAT_S,
     Lease,
+    LeaseLost,
     Manifest,
     Recorder,
     Storage,
@@ -38,6 +40,8 @@ from runner.run.driver import Driver
 from runner.run.plan import Plan, make_plan
 from runner.run.signals import TERMINATED, interrupted_afterwards, unwinding
 from runner.scheduler import SlotScheduler
+
+log = logging.getLogger(__name__)
 
 _ENDED_WELL = (Status.finished, Status.limit)
 
@@ -212,14 +216,16 @@ class Attempt:
         return Ending("finished", 0)
 
     async def _beat(self) -> None:
-        """Keep the lease. Raises RunFailed when it is lost; then nothing may be written."""
+        """Keep the lease. Raises LeaseLost when it is lost; then nothing may be written."""
         while True:
             await asyncio.sleep(BEAT_S)
             try:
                 await asyncio.to_thread(self.lease.beat)
-            except RunFailed:
+            except LeaseLost:
                 self._taken_over = True
                 raise
+            except RunFailed as error:  # what is wrong with the disk, the recorder will say
+                log.warning("%s", error)
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
