@@ -26,6 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PLAIN_EVERY_S = 10.0
 _RICH_EVERY_S = 0.5
 _NOTES = 3
+_NOTES_AT_ONCE = 10
 
 
 def inert(text: str) -> str:
@@ -40,6 +41,7 @@ class Terminal:
         self.console = Console(stderr=json, highlight=False)
         wanted = "rich" if self.console.is_terminal else "plain"
         self.display = wanted if display == "auto" else display
+        self._noted = 0
 
     def say(self, text: str, style: str = "") -> None:
         """One line of plain text, in every mode but `none`."""
@@ -49,10 +51,13 @@ class Terminal:
     async def watch(self, board: Board, title: str) -> None:
         """Show `board` until cancelled."""
         figures = Figures(board)
-        if self.display == "rich":
-            await self._watch_live(board, figures, title)
-        else:
-            await self._watch_plain(board, figures)
+        try:
+            if self.display == "rich":
+                await self._watch_live(board, figures, title)
+            else:
+                await self._watch_plain(board, figures)
+        finally:
+            self._say_notes(board)
 
     async def _watch_live(self, board: Board, figures: Figures, title: str) -> None:
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
@@ -62,17 +67,23 @@ class Terminal:
                 await asyncio.sleep(_RICH_EVERY_S)
 
     async def _watch_plain(self, board: Board, figures: Figures) -> None:
-        shown, noted, last = -1, 0, 0.0
+        shown, last = -1, 0.0
         while True:
             now = time.monotonic()
             figures.sample(now)
-            for note in board.notes[noted:]:
-                self.say(f"! {note}")
-            noted = len(board.notes)
+            self._say_notes(board)
             if board.first_start and (now - last >= _PLAIN_EVERY_S or (shown < 0 < figures.ended)):
                 self.say(_line(board, figures))
                 shown, last = figures.ended, now
             await asyncio.sleep(1.0)
+
+    def _say_notes(self, board: Board) -> None:
+        new = board.notes[self._noted :]
+        if len(new) > _NOTES_AT_ONCE:
+            self.say(f"! {len(new) - _NOTES_AT_ONCE} more lines like these are in logs/driver.log")
+        for note in new[-_NOTES_AT_ONCE:]:
+            self.say(f"! {note}")
+        self._noted = len(board.notes)
 
 
 def show_json(text: str) -> None:

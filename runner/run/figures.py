@@ -75,9 +75,12 @@ class Figures:
         finished = self.board.ended[Status.finished]
         if not finished or not self.playing_s:
             return None
-        unit = "GPU" if self.board.gpus else "server"
-        machines = self.board.gpus or len(self.board.servers) or 1
-        return finished / self.playing_s * _DAY_S / machines, f"games per {unit}-day"
+        per_day = finished / self.playing_s * _DAY_S
+        if self.board.gpus:
+            return per_day / self.board.gpus, "games per GPU-day"
+        if self.board.servers:
+            return per_day / len(self.board.servers), "games per server-day"
+        return per_day, "games per day"
 
     def _rate(self, column: int) -> float:
         if len(self._samples) < 2:

@@ -95,7 +95,8 @@ def _run_in(
         with interrupted_afterwards():
             connection = connect(plan.config.cluster, namespace=f"runner-{plan.name}")
         terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
-        crew = Crew(plan.name, _log_dir(storage, plan), loopback=connection.nodes == 1)
+        log_dir = _log_dir(storage, plan)
+        crew = Crew(plan.name, log_dir, loopback=connection.nodes == 1)
         size = _size(plan, connection)
         crew.reserve(size.servers, connection.nodes)
         opened = manifest.begin(
@@ -112,7 +113,8 @@ def _run_in(
         )
         plan = plan.named(opened.run_id)
         attempt = Attempt(storage, lease, plan, terminal, crew, opened, left, size)
-        ending = asyncio.run(attempt.play())
+        with _logging_to(f"{log_dir}/driver.log"):
+            ending = asyncio.run(attempt.play())
     finally:
         disconnect()
     return _finish(storage, plan, terminal, ending)
@@ -305,6 +307,23 @@ def _log_dir(storage: Storage, plan: Plan) -> str:
     """Where actors log: the run directory when it is a local one."""
     local = Path(plan.run_dir) if "://" not in plan.run_dir else Path("outputs/logs") / plan.name
     return str((local / "logs").resolve())
+
+
+@contextlib.contextmanager
+def _logging_to(path: str) -> Iterator[None]:
+    """The driver's log goes to a file: the terminal belongs to the display."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    ours = logging.getLogger("runner")
+    ours.addHandler(handler)
+    ours.propagate = False
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.propagate = True
+        handler.close()
 
 
 def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) -> int:
