@@ -15,6 +15,7 @@ from typing import Literal
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -130,7 +131,7 @@ def _screen(board: Board, figures: Figures, title: str) -> RenderableType:
     )
     parts: list[RenderableType] = [
         head,
-        ProgressBar(total=max(1, board.planned), completed=done),
+        Padding(ProgressBar(total=max(1, board.planned), completed=done), 0),  # ends its line
         counts,
         rates,
     ]
