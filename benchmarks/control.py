@@ -59,7 +59,7 @@ def played(overrides: Sequence[str]) -> tuple[Counter[str], int, float, float]:
             "games=kuhn_poker", *overrides, "cluster=local", "output.display=none", run_dir=run_dir
         )
         begun = time.process_time()
-        run(config, config_text="", overrides=[])
+        run(config, config_text="", words=[])
         cpu = time.process_time() - begun
         rows = read(run_dir, "episodes", ["started_at", "finished_at"]).to_pylist()
     wall = max(r["finished_at"] for r in rows) - min(r["started_at"] for r in rows)

@@ -7,6 +7,7 @@ B: the calls of A asked again (`benchmarks.replay`) of a fresh llama.cpp server.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
@@ -19,22 +20,24 @@ from runner.run.plan import Plan
 
 async def bare(plan: Plan, run_dir: Path) -> Timing:
     """The calls of the run in `run_dir`, to a server started for them."""
-    games = await episodes(plan, run_dir)
     model = next(iter(plan.models.values()))
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "server.log")
         engine = make_engine(plan.config.engine, model, index=0, log_path=log, host="127.0.0.1")
         try:
-            return await ask_again(games, await engine.start())
+            endpoint = await engine.start()
+            return await ask_again(await episodes(plan, run_dir, endpoint), endpoint)
         finally:
             await engine.stop()
 
 
-def pair(overrides: list[str]) -> tuple[Timing, Timing]:
-    """The product, then the bare client."""
+def pair(overrides: list[str]) -> tuple[Timing, Timing, str]:
+    """The product, then the bare client; and the machine's load at the end of each."""
     with product(*overrides) as run:
         run.wait()
-        return recorded(run.run_dir), asyncio.run(bare(plan_of(*overrides), run.run_dir))
+        load = os.getloadavg()[0]
+        ours, theirs = recorded(run.run_dir), asyncio.run(bare(plan_of(*overrides), run.run_dir))
+        return ours, theirs, f"{load:.1f} / {os.getloadavg()[0]:.1f}"
 
 
 def main() -> None:
@@ -45,11 +48,21 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=1, help="after which a game ends")
     options = parser.parse_args()
     overrides = ["games=werewolf", f"n={options.games}", f"games.rules.max_days={options.days}"]
-    columns = ("pair", "runner s", "bare s", "overhead", "calls", "tokens in", "cached", "out")
+    columns = (
+        "pair",
+        "runner s",
+        "bare s",
+        "overhead",
+        "calls",
+        "tokens in",
+        "cached",
+        "out",
+        "load",
+    )
     report = Report("overhead", "Overhead on the embedded default (gate: < 5 %)", columns)
     ratios = []
     for number in range(1, options.pairs + 1):
-        ours, theirs = pair(overrides)
+        ours, theirs, load = pair(overrides)
         ratios.append(100 * (ours.wall_s / theirs.wall_s - 1))
         report.add(
             str(number),
@@ -60,8 +73,13 @@ def main() -> None:
             f"{ours.prompt_tokens:,} / {theirs.prompt_tokens:,}",
             f"{ours.cached_tokens:,} / {theirs.cached_tokens:,}",
             f"{ours.completion_tokens:,} / {theirs.completion_tokens:,}",
+            load,
         )
-    report.notes.append(f"Overhead: {spread(ratios, '+.1f')} %. From first request to last reply.")
+    report.notes.append(
+        f"Overhead: {spread(ratios, '+.1f')} %. From first request to last reply; in a cell: "
+        "runner / bare. Load of the machine over the last minute: where it is well above 2, "
+        "something else was at work and the pair says little."
+    )
     report.publish(save=options.save)
 
 

@@ -1,15 +1,13 @@
 """The calls of a recorded run, asked again by a bare client: same prompts, same order, same work.
 
 The steps table says what was replied; playing the games again with these replies gives the
-requests, and which of them had to wait for which. A reply is made as long as the recorded one: by
-its number of tokens where it was free text, by allowing only the recorded option where it was a
-choice.
+requests, and which of them had to wait for which. Free text is made as long as the recorded one;
+choices have the recorded prompt, schema and seed, hence nearly always the same length.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +31,6 @@ class Call:
     """One recorded call."""
 
     body: dict[str, Any]
-    """To post, but for the model's name."""
     after: tuple[int, ...]
     """Places, within the episode, of the calls whose replies it needs."""
 
@@ -63,14 +60,16 @@ def recorded(run_dir: Path) -> Timing:
     )
 
 
-async def episodes(plan: Plan, run_dir: Path) -> list[list[Call]]:
-    """The calls of each episode of a finished run."""
+async def episodes(plan: Plan, run_dir: Path, endpoint: Endpoint) -> list[list[Call]]:
+    """The calls of each episode of a finished run, as `endpoint` takes them."""
     rows = sorted(read(run_dir, "steps").to_pylist(), key=lambda row: str(row["episode_id"]))
     steps = {key: list(own) for key, own in groupby(rows, lambda row: row["episode_id"])}
-    return [await _rehearsed(plan, spec.seed, steps[spec.id]) for spec in plan.specs]
+    return [await _rehearsed(plan, endpoint, spec.seed, steps[spec.id]) for spec in plan.specs]
 
 
-async def _rehearsed(plan: Plan, seed: int, steps: list[dict[str, Any]]) -> list[Call]:
+async def _rehearsed(
+    plan: Plan, endpoint: Endpoint, seed: int, steps: list[dict[str, Any]]
+) -> list[Call]:
     script = {(step["seat"], step["ordinal"], step["retry"]): step for step in steps}
     model = next(iter(plan.models.values()))
     calls: list[Call] = []
@@ -80,7 +79,13 @@ async def _rehearsed(plan: Plan, seed: int, steps: list[dict[str, Any]]) -> list
         step = script[request.seat, request.ordinal, request.retry]
         path = table.here.path
         after = (i for i, earlier in enumerate(paths) if not simultaneous(earlier, path))
-        body = chat_body(request, model="", sampling=model.sampling, seed=0)
+        body = chat_body(
+            request,
+            model=endpoint.model,
+            sampling=model.sampling,
+            seed=0,
+            llguidance=endpoint.llguidance,
+        )
         calls.append(Call(as_long_as(step, request, body), tuple(after)))
         paths.append(path)
         return Reply(step["reply"])
@@ -104,17 +109,11 @@ def simultaneous(one: str, other: str) -> bool:
 
 
 def as_long_as(step: dict[str, Any], request: Request, body: dict[str, Any]) -> dict[str, Any]:
-    """`body`, bound to a reply of the recorded length."""
-    if request.schema is None:
-        kept = {key: value for key, value in body.items() if key != "stop"}
-        return {**kept, "max_tokens": step["completion_tokens"], "ignore_eos": True}
-    try:
-        chosen = json.loads(step["reply"])["choice"]
-    except (ValueError, KeyError, TypeError):
-        return {**body, "max_tokens": step["completion_tokens"]}  # cut off before its end
-    schema = {**request.schema, "properties": {"choice": {"type": "string", "enum": [chosen]}}}
-    form = {"name": "reply", "strict": True, "schema": schema}
-    return {**body, "response_format": {"type": "json_schema", "json_schema": form}}
+    """`body`, bound to the recorded length where the reply is free text."""
+    if request.schema is not None:
+        return body
+    kept = {key: value for key, value in body.items() if key != "stop"}
+    return {**kept, "max_tokens": step["completion_tokens"], "ignore_eos": True}
 
 
 async def ask_again(games: Sequence[Sequence[Call]], endpoint: Endpoint) -> Timing:
@@ -126,8 +125,7 @@ async def ask_again(games: Sequence[Sequence[Call]], endpoint: Endpoint) -> Timi
         nonlocal total
         if call.after:
             await asyncio.wait([earlier[place] for place in call.after])
-        body = {**call.body, "model": endpoint.model}
-        async with session.post(f"{endpoint.url}/chat/completions", json=body) as response:
+        async with session.post(f"{endpoint.url}/chat/completions", json=call.body) as response:
             usage = (await response.json())["usage"]
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
         total = replace(
