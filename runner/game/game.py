@@ -40,6 +40,10 @@ class Game(ABC):
     """Frozen dataclass of the game's options; a config's `rules` is checked against it. Raise
     ValueError in `__post_init__` for options that do not fit together."""
 
+    replayable: ClassVar[bool] = True
+    """Whether an episode that was cut off may be replayed from its recorded replies. False for a
+    game with state of its own outside the table; it then begins anew."""
+
     def __init__(self, rules: Any = None) -> None:
         self.rules = self.Rules() if rules is None else rules
 

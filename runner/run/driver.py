@@ -10,8 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -57,11 +57,18 @@ _FULL_DISK_S = 120.0
 """How long rows wait in memory for a place to be written to before the run stops."""
 
 
+class Steps(Protocol):
+    """Recorded steps of some episodes."""
+
+    def of(self, episode_id: str) -> list[Row]: ...
+
+
 class Rows(Protocol):
     """Where rows go: the recorder."""
 
     def add(self, table: str, rows: Sequence[Row]) -> None: ...
     def end(self, episode: Row, seats: Sequence[Row]) -> bool: ...
+    def steps(self, of: Collection[str]) -> Steps: ...
     def flush(self) -> None: ...
 
 
@@ -248,13 +255,23 @@ class Driver:
             await self._mail.wait()
             self._mail.clear()
             for worker_id in list(self._outbox):
-                orders = self._outbox.pop(worker_id)
+                orders = await self._with_records(self._outbox.pop(worker_id))
                 worker = self._workers.get(worker_id)
                 if worker is not None:
                     try:
                         await worker.deliver(orders)
                     except ActorDied:
                         log.warning("%s died with orders under way", worker_id)
+
+    async def _with_records(self, orders: list[Play | Reroute]) -> list[Play | Reroute]:
+        """The orders, with the recorded steps for those that begin an episode once more."""
+        again = {o.spec.id for o in orders if isinstance(o, Play) and o.attempt > 1}
+        if not again:
+            return orders
+        steps = await asyncio.to_thread(self._rows.steps, again)
+        return [
+            replace(o, recorded=steps.of(o.spec.id)) if isinstance(o, Play) else o for o in orders
+        ]
 
     async def _flush(self) -> None:
         """Write rows down once in `record.flush_s`. A full disk has some time to be cleared."""

@@ -14,6 +14,7 @@ from runner.game import Policy, Reply, Request
 from runner.policy.baseline import BASELINES
 from runner.worker.calls import Caller
 from runner.worker.job import Job
+from runner.worker.replay import Replay
 from runner.worker.route import Route
 
 
@@ -36,8 +37,11 @@ class Tally:
 class Players:
     """The policy of one episode's table."""
 
-    def __init__(self, job: Job, spec: EpisodeSpec, caller: Caller, route: Route) -> None:
+    def __init__(
+        self, job: Job, spec: EpisodeSpec, caller: Caller, route: Route, replay: Replay
+    ) -> None:
         self._job = job
+        self.replay = replay
         self._salt = spec.repeat * 1_000_003
         self._caller = caller
         self._route = route
@@ -50,6 +54,11 @@ class Players:
     async def __call__(self, request: Request) -> Reply:
         self._keep_limits(request)
         name = player_of(self._job.seats, request.seat, request.role)
+        recorded = self.replay.reply(request)
+        if recorded is not None:
+            if name in self._job.models:
+                self.tally.add(recorded)
+            return recorded
         if name in self._job.models:
             reply, tries = await self._caller.complete(
                 request, model=self._job.models[name], route=self._route, salt=self._salt

@@ -61,6 +61,8 @@ class Journal:
         self.invalid_moves += not step.valid
         self.fallback_moves += step.fallback
         self.shared_prefix_tokens += shared
+        if (request.seat, request.ordinal, request.retry) in self.players.replay.used:
+            return  # it is in the table already
         self.rows.append(
             {
                 "episode_id": self.spec.id,
@@ -140,6 +142,7 @@ def episode_row(
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
         "duration_s": duration_s,
+        "replayed_steps": len(journal.players.replay.used),
         "calls": tally.calls,
         "input_tokens": tally.input_tokens,
         "output_tokens": tally.output_tokens,

@@ -27,6 +27,7 @@ from runner.game.registry import load_game
 from runner.worker.calls import Caller
 from runner.worker.job import Job, ServerAddress
 from runner.worker.players import Players, Tally
+from runner.worker.replay import Replay
 from runner.worker.route import Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
 
@@ -40,6 +41,8 @@ class Play:
     spec: EpisodeSpec
     attempt: int
     servers: Mapping[str, ServerAddress]
+    recorded: Sequence[Row] = ()
+    """Steps of earlier attempts, to be replayed."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ class Worker:
 
     def _begin(self, order: Play) -> None:
         route = Route(order.servers)
-        players = Players(self._job, order.spec, self._caller, route)
+        replay = Replay(order.recorded if self._game.replayable else ())
+        players = Players(self._job, order.spec, self._caller, route, replay)
         attempt = _Attempt(Journal(self._job, order.spec, order.attempt, players), route)
         attempt.task = asyncio.create_task(self._play(attempt), name=f"episode {order.spec.id}")
         attempt.task.add_done_callback(lambda _: self._end(order.spec.id))

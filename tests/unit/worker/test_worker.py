@@ -308,3 +308,113 @@ async def test_a_stopped_worker_leaves_no_result_of_what_it_killed(model: Model)
     await worker.collect(0.2)
     await worker.stop()
     assert not (await worker.collect(0)).results
+
+
+class Long(Duel):
+    """Ten rounds in which both speak at once and then choose: enough to be cut anywhere."""
+
+    async def play(self, table: Table) -> Outcome:
+        table.deal(["sun", "moon"])
+        said: list[str] = []
+
+        async def move(seat: Any) -> None:
+            word = await seat.say(f"Speak {table.rng.random():.3f}.")
+            pick = await seat.choose("Pick.", ["rock", "paper", "scissors"])
+            table.tell_all(f"{seat}: {word} {pick}", by=seat)
+            said.append(pick)
+
+        for round_ in range(10):
+            table.phase(f"Round {round_}")
+            await table.together(*(move(seat) for seat in table.seats))
+        return Outcome({"Ann": 0.0, "Bob": 1.0}, winner="Bob", facts={"log": "|".join(said[::2])})
+
+
+def moody(body: dict[str, Any], n: int) -> Any:
+    """Replies that depend on the order of calls, some of them no legal move: never twice alike."""
+    if "response_format" in body:
+        options = body["response_format"]["json_schema"]["schema"]["properties"]["choice"]["enum"]
+        return completion(options[n % 3] if n % 5 else "nothing of the kind")
+    return completion(f"word {n}")
+
+
+def breaking_off(after: int) -> Callable[[dict[str, Any], int], Any]:
+    return lambda body, n: moody(body, n) if n <= after else asyncio.sleep(60)
+
+
+async def cut_off(model: Model, after: int, a_job: Job) -> list[dict[str, Any]]:
+    """Steps of an attempt that was killed after `after` replies."""
+    model.answer = breaking_off(after)
+    worker = Worker("worker-0", a_job)
+    await worker.deliver([Play(SPEC, 1, {"m": model.address()})])
+    steps: list[dict[str, Any]] = []
+    async with asyncio.timeout(20):
+        while len(model.bodies) <= after:
+            steps += (await worker.collect(0.02)).steps
+    await asyncio.sleep(0.05)
+    steps += (await worker.collect(0)).steps
+    await worker.stop()
+    return steps
+
+
+async def go_on(
+    model: Model, steps: list[dict[str, Any]], a_job: Job
+) -> tuple[Result, list[dict[str, Any]]]:
+    model.answer = moody
+    worker = Worker("worker-1", a_job)
+    await worker.deliver([Play(SPEC, 2, {"m": model.address()}, steps)])
+    report = await collect_until(worker, lambda r: bool(r.results))
+    await worker.stop()
+    return report.results[0], report.steps
+
+
+def key(step: dict[str, Any]) -> tuple[Any, ...]:
+    return step["seat"], step["ordinal"], step["retry"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 20, 33])
+async def test_an_episode_that_was_cut_off_goes_on_where_its_record_ends(
+    model: Model, after: int
+) -> None:
+    sys.modules["duel_games"].__dict__["Long"] = Long
+    before = await cut_off(model, after, job("Long"))
+    assert len(before) >= after - 1
+    asked = len(model.bodies)
+    result, later = await go_on(model, before, job("Long"))
+    row = result.episode_row
+    assert result.status is Status.finished
+    assert row["replayed_steps"] == len(before)
+    assert len(later) == len(model.bodies) - asked, "only what was not recorded is asked"
+    assert not {key(s) for s in before} & {key(s) for s in later}
+    assert row["calls"] == len(before) + len(later), "each reply is counted once"
+    assert row["moves"] == 40
+    whole = [message.content for message in rebuild(before + later)[-1]]
+    for step in before:
+        if step["kind"] == "say":
+            assert any(f"{step['seat']}: {step['action']}" in text for text in whole)
+
+
+async def test_a_record_that_differs_is_put_away(model: Model) -> None:
+    sys.modules["duel_games"].__dict__["Long"] = Long
+    before = await cut_off(model, 12, job("Long"))
+    asked = len(model.bodies)
+    result, later = await go_on(model, before, job("Long", layout="dialogue"))
+    assert result.status is Status.finished
+    assert result.episode_row["replayed_steps"] == 0
+    assert len(later) == len(model.bodies) - asked
+
+
+async def test_a_game_with_state_of_its_own_begins_anew(model: Model) -> None:
+    class Unreplayable(Long):
+        replayable = False
+
+    sys.modules["duel_games"].__dict__.update(Long=Long, Unreplayable=Unreplayable)
+    before = await cut_off(model, 12, job("Long"))
+    result, _ = await go_on(model, before, job("Unreplayable"))
+    assert result.episode_row["replayed_steps"] == 0
+
+
+async def test_a_record_with_a_hole_does_no_harm(model: Model) -> None:
+    sys.modules["duel_games"].__dict__["Long"] = Long
+    before = await cut_off(model, 12, job("Long"))
+    result, _ = await go_on(model, before[3:], job("Long"))
+    assert result.status is Status.finished
