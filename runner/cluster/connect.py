@@ -85,7 +85,8 @@ def _join(address: str, namespace: str) -> None:
         raise UsageError(
             f"The Ray cluster at {address} does not let us in: {_first_line(error)} If it uses "
             "token authentication, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the token "
-            "file of the user who started it (usually ~/.ray/auth_token)."
+            "file of the user who started it (usually ~/.ray/auth_token). To leave it alone: "
+            "cluster=local."
         ) from error
 
 

@@ -302,7 +302,7 @@ class Driver:
                     self._take(worker.worker_id, await worker.collect(_COLLECT_S))
             except ActorDied as error:
                 del self._workers[worker.worker_id]
-                self._note(f"{worker.worker_id} died; its episodes begin again elsewhere: {error}")
+                self._note(f"{worker.worker_id} died; its episodes go on elsewhere: {error}")
                 self.observe(WorkerDown(worker.worker_id))
         if not self._workers:
             raise RunFailed(

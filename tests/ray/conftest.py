@@ -58,13 +58,17 @@ class Command:
 Start = Callable[..., Command]
 
 
+_ALONE = {"COLUMNS": "150", "RAY_ADDRESS": "local"}
+"""A cluster that another test left running is not joined by chance."""
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start the command with `arguments` in a directory of its own."""
     begun: list[Command] = []
 
     def begin(*arguments: str, **env: str) -> Command:
-        command = Command(arguments, tmp_path, {**os.environ, "COLUMNS": "150", **env})
+        command = Command(arguments, tmp_path, {**os.environ, **_ALONE, **env})
         begun.append(command)
         return command
 

@@ -30,6 +30,13 @@ def count(what: str, run_dir: Path, table: str) -> int:
     return int(duckdb.sql(f"select {what} from '{run_dir}/{table}/*.parquet'").fetchall()[0][0])
 
 
+def assert_no_reply_was_asked_for_twice(run_dir: Path) -> None:
+    keys = "count(*) - count(distinct (episode_id, seat, ordinal, retry))"
+    assert count(keys, run_dir, "steps") == 0
+    replies = count("count(*)", run_dir, "steps")
+    assert count("sum(calls)", run_dir, "episodes") == replies, "each is counted once"
+
+
 def processes(run: Command) -> list[int]:
     """What is left of a run: its process group, and its engine, which has a group of its own."""
     group = run.process.pid
@@ -121,6 +128,8 @@ def test_after_kill_9_the_same_command_goes_on(start: Start, tmp_path: Path) -> 
     assert ended(tmp_path / "out") == 24
     assert exits(tmp_path / "out") == ["lost", "finished"]
     assert count("count(*)", tmp_path / "out", "episodes") == 24
+    assert_no_reply_was_asked_for_twice(tmp_path / "out")
+    assert count("sum(replayed_steps)", tmp_path / "out", "episodes") > 0
 
 
 def test_a_second_driver_on_the_directory_is_refused(start: Start) -> None:
