@@ -41,6 +41,8 @@ class Table:
         `rules` opens every prompt and should be the same in every episode of a game. A refused
         reply is asked again up to `retries` times. `on_step` sees each reply once it is judged.
         """
+        if odd := [name for name in names if not isinstance(name, str) or not name]:
+            raise TypeError(f"seat names must be text, got {odd[0]!r}; return them from seats()")
         if len(set(names)) != len(names):
             raise ValueError(f"seat names must differ, got {list(names)}")
         self.seed = seed
@@ -129,4 +131,7 @@ class Table:
 
 async def _play_in(branch: Log, move: Awaitable[T]) -> T:
     _branch.set(branch)
-    return await move
+    try:
+        return await move
+    except SystemExit as error:  # in a task of its own it would end the event loop
+        raise RuntimeError("the game called sys.exit(); raise an error instead") from error

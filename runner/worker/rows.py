@@ -121,24 +121,28 @@ class Journal:
 
 def episode_row(
     journal: Journal,
-    table: Table,
+    table: Table | None,
     *,
     worker_id: str,
     started_at: datetime,
     duration_s: float,
     ending: Ending,
 ) -> Row:
-    """The episode's row. `gpu_seconds` and `server_id` are the driver's to fill in."""
+    """The episode's row; `table` is None where the game failed before it had one.
+
+    `gpu_seconds` and `server_id` are the driver's to fill in.
+    """
     job, spec, tally = journal.job, journal.spec, journal.players.tally
+    seats = table.seats if table else []
     return {
         **identity(job, spec, journal.attempt),
-        "models": json.dumps({s.name: player_of(job.seats, s.name, s.role) for s in table.seats}),
+        "models": json.dumps({s.name: player_of(job.seats, s.name, s.role) for s in seats}),
         "status": ending.status.value,
         "stop_condition": ending.stop_condition,
         "error_type": ending.error_type,
         "error": ending.error[:2000] if ending.error else None,
         "winner": ending.outcome.winner if ending.outcome else None,
-        "num_turns": table.log.turns,
+        "num_turns": table.log.turns if table else 0,
         "started_at": started_at,
         "finished_at": datetime.now(UTC),
         "duration_s": duration_s,
@@ -198,8 +202,10 @@ def identity(job: Job, spec: EpisodeSpec, attempt: int) -> Row:
     }
 
 
-def seat_rows(job: Job, spec: EpisodeSpec, table: Table, ending: Ending) -> list[Row]:
-    """One row per seat, with all it saw and said as one chat."""
+def seat_rows(job: Job, spec: EpisodeSpec, table: Table | None, ending: Ending) -> list[Row]:
+    """One row per seat, with all it saw and said as one chat; none without a table."""
+    if table is None:
+        return []
     view, outcome, stop_condition = table.log.view(), ending.outcome, ending.stop_condition
     rewards = outcome.rewards if outcome else {}
     return [

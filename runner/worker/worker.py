@@ -13,9 +13,8 @@ import contextlib
 import logging
 import sys
 import time
-import traceback
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,6 +25,7 @@ from runner.game import Layout, Outcome, Table
 from runner.game.registry import load_game
 from runner.worker.calls import Caller
 from runner.worker.job import Job, ServerAddress
+from runner.worker.outcome import checked, game_error
 from runner.worker.players import Players, Tally
 from runner.worker.replay import Replay
 from runner.worker.route import Route
@@ -86,8 +86,11 @@ class Report:
 class _Attempt:
     journal: Journal
     route: Route
+    table: Table | None = None
+    """None until the game has made its seats."""
     task: asyncio.Task[Result] | None = None
-    charged: Tally = field(default_factory=Tally)
+    killed: bool = False
+    """Cancelled by the worker, not by the game."""
 
 
 class Worker:
@@ -130,6 +133,8 @@ class Worker:
     async def stop(self) -> None:
         """Cancel what is played; killed attempts end without a result."""
         tasks = [a.task for a in self._live.values() if a.task is not None]
+        for attempt in self._live.values():
+            attempt.killed = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -152,9 +157,39 @@ class Worker:
 
     async def _play(self, attempt: _Attempt) -> Result:
         """The one boundary at which failures of an episode become data."""
+        journal = attempt.journal
+        name = f"episode {journal.spec.index} ({journal.spec.id}), attempt {journal.attempt}"
+        log.info("%s begins with seed %d", name, journal.spec.seed)
+        started_at, begun = datetime.now(UTC), time.monotonic()
+        ending = await _play_to_end(self._episode(attempt), self._job.limits.time_s, attempt)
+
+        def result(table: Table | None) -> Result:
+            row = episode_row(
+                journal,
+                table,
+                worker_id=self.worker_id,
+                started_at=started_at,
+                duration_s=time.monotonic() - begun,
+                ending=ending,
+            )
+            rows = seat_rows(self._job, journal.spec, table, ending)
+            return Result(journal.spec.id, ending.status, row, rows)
+
+        try:
+            made = result(attempt.table)
+        except Exception as bug:  # noqa: BLE001  # the rows are made of what the game left
+            ending = game_error(bug)
+            made = result(None)
+        log.info(
+            "%s ends as %s%s", name, ending.status, f": {ending.error}" if ending.error else ""
+        )
+        return made
+
+    async def _episode(self, attempt: _Attempt) -> Outcome:
+        """All of a game's code that an episode runs."""
         job, journal = self._job, attempt.journal
         game = self._game(self._rules)
-        table = Table(
+        attempt.table = Table(
             game.seats(),
             journal.players,
             seed=journal.spec.seed,
@@ -163,23 +198,7 @@ class Worker:
             retries=job.retries,
             on_step=journal.note,
         )
-        name = f"episode {journal.spec.index} ({journal.spec.id}), attempt {journal.attempt}"
-        log.info("%s begins with seed %d", name, journal.spec.seed)
-        started_at, begun = datetime.now(UTC), time.monotonic()
-        ending = await _play_to_end(game.play(table), job.limits.time_s)
-        log.info(
-            "%s ends as %s%s", name, ending.status, f": {ending.error}" if ending.error else ""
-        )
-        row = episode_row(
-            journal,
-            table,
-            worker_id=self.worker_id,
-            started_at=started_at,
-            duration_s=time.monotonic() - begun,
-            ending=ending,
-        )
-        rows = seat_rows(job, journal.spec, table, ending)
-        return Result(journal.spec.id, ending.status, row, rows)
+        return checked(await game.play(attempt.table), attempt.table)
 
     def _progress(self) -> Progress:
         tallies = [a.journal.players.tally for a in self._live.values()]
@@ -190,23 +209,28 @@ class Worker:
         self._news.set()
 
 
-async def _play_to_end(playing: Coroutine[Any, Any, Outcome], time_s: float | None) -> Ending:
+async def _play_to_end(
+    playing: Coroutine[Any, Any, Outcome], time_s: float | None, attempt: _Attempt
+) -> Ending:
     try:
         async with asyncio.timeout(time_s) as clock:
-            return Ending(Status.finished, await playing)
+            ending = Ending(Status.finished, await playing)
     except LimitReached as reached:
-        return Ending(Status.limit, stop_condition=reached.limit, error=str(reached))
+        ending = Ending(Status.limit, stop_condition=reached.limit, error=str(reached))
     except ModelFault as fault:
-        return Ending(Status.model_fault, error_type="ModelFault", error=str(fault))
+        ending = Ending(Status.model_fault, error_type="ModelFault", error=str(fault))
     except InfraError as failure:
-        return Ending(Status.infra_error, error_type="InfraError", error=str(failure))
-    except Exception as bug:  # noqa: BLE001  # a game is other people's code: its bugs are data
+        ending = Ending(Status.infra_error, error_type="InfraError", error=str(failure))
+    except (Exception, asyncio.CancelledError, SystemExit) as bug:  # noqa: BLE001
+        # A game is other people's code: its bugs are data, a CancelledError of its own too.
         if isinstance(bug, TimeoutError) and clock.expired():
             detail = f"limits.time_s={time_s:g}"
-            return Ending(Status.limit, stop_condition="time_s", error=detail)
-        frame = traceback.extract_tb(bug.__traceback__)[-1]
-        place = f"[{frame.name}, {frame.filename}:{frame.lineno}]"
-        return Ending(Status.game_error, error_type=type(bug).__name__, error=f"{bug} {place}")
+            ending = Ending(Status.limit, stop_condition="time_s", error=detail)
+        else:
+            ending = game_error(bug)
+    if attempt.killed:  # whatever the game made of being cancelled
+        raise asyncio.CancelledError
+    return ending
 
 
 def _sum(tallies: list[Tally]) -> Tally:
