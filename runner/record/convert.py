@@ -1,12 +1,13 @@
 """Rows to Arrow and Arrow to bytes.
 
 Rows hold what models and servers sent, so a value may be unfit for its column: text with lone
-surrogates, a token count past 32 bits. Such a value is bent to fit; one odd reply must not keep a
-run's results from being written.
+surrogates, a token count past 32 bits. Such a value is bent to fit, and a row with one that cannot
+be bent is dropped; one odd reply must not keep a run's results from being written.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+log = logging.getLogger(__name__)
+
 Row = Mapping[str, Any]
+
+_UNFIT = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    pa.ArrowException,
+)
+"""What Python and Arrow raise over a value that no column can hold."""
 
 
 def check_rows(rows: Iterable[Row], table: str, schema: pa.Schema) -> None:
@@ -30,6 +44,28 @@ def check_rows(rows: Iterable[Row], table: str, schema: pa.Schema) -> None:
         for name in required:
             if row[name] is None:
                 raise ValueError(f"a row of table {table} has no value in column {name!r}")
+
+
+def to_fitting_table(rows: Sequence[Row], table: str, schema: pa.Schema) -> pa.Table:
+    """`rows` as an Arrow table, less those with a value that cannot be bent: these are logged."""
+    try:
+        return to_table(rows, schema)
+    except _UNFIT:
+        parts = [part for row in rows if (part := _one(row, table, schema)) is not None]
+        return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _one(row: Row, table: str, schema: pa.Schema) -> pa.Table | None:
+    try:
+        return to_table([row], schema)
+    except _UNFIT as error:
+        log.error(
+            "a row of table %s, of episode %s, cannot be written and is dropped: %s",
+            table,
+            row.get("episode_id"),
+            error,
+        )
+        return None
 
 
 def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

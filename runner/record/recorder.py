@@ -15,7 +15,7 @@ from typing import Any
 from runner.episode import Status
 from runner.errors import RunFailed
 from runner.record import journal
-from runner.record.convert import Row, check_rows, to_table
+from runner.record.convert import Row, check_rows, to_fitting_table
 from runner.record.recovery import recover
 from runner.record.schema import TABLES
 from runner.record.storage import Storage, storage_at
@@ -146,7 +146,9 @@ class Recorder:
         try:
             for one in self._writers:
                 if rows := taken[one.table]:
-                    one.append(to_table(rows, TABLES[one.table]), self._clock())
+                    fitting = to_fitting_table(rows, one.table, TABLES[one.table])
+                    if fitting.num_rows:
+                        one.append(fitting, self._clock())
                     taken[one.table] = []
         except OSError as error:
             raise self._failure(error, sum(map(len, taken.values()))) from error

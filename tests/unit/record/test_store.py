@@ -364,6 +364,23 @@ def test_odd_values_are_bent_and_not_fatal(tmp_path: Path) -> None:
     assert got["legal_options"] == ["?"]
 
 
+@pytest.mark.parametrize("odd", [float("nan"), "n/a", object(), {}])
+def test_a_row_that_nothing_can_bend_is_dropped_and_said(
+    tmp_path: Path, odd: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.add("steps", [step("a", 0), step("bad", 1, prompt_tokens=odd), step("a", 2)])
+    recorder.end(episode("bad", num_turns=odd), [seat("bad", messages=7)])
+    recorder.flush()
+    assert recorder.waiting == 0
+    recorder.add("steps", [step("a", 3)])
+    recorder.close()
+    assert everything(tmp_path) == [0, 2, 3]
+    dropped = [record.getMessage() for record in caplog.records]
+    assert len(dropped) == 3
+    assert all("of episode bad" in line and "dropped" in line for line in dropped)
+
+
 def test_rows_that_do_not_fit_are_refused_at_once(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     with pytest.raises(ValueError, match="no table 'step'"):
