@@ -39,7 +39,7 @@ class Journal:
     attempt: int
     players: Players
     rows: list[Row] = field(default_factory=list)
-    """Rows nobody has taken yet."""
+    """Rows that no report has yet."""
     moves: int = 0
     invalid_moves: int = 0
     fallback_moves: int = 0
@@ -97,13 +97,9 @@ class Journal:
                 "server_id": reply.server_id or None,
                 "model": reply.model,
                 "request_id": reply.request_id,
-                "at": datetime.now(UTC),
+                "replied_at": datetime.now(UTC),
             }
         )
-
-    def take(self) -> list[Row]:
-        rows, self.rows = self.rows, []
-        return rows
 
     def _sent_share(self, step: Step, delta: Delta) -> float:
         """Share of the prompt, 0..1, that this episode has sent to the same server before."""

@@ -3,7 +3,8 @@
 A plain class: `runner.cluster` wraps it into a Ray actor. Orders come in by `deliver`, results go
 out by `collect`, both in batches, so that control messages do not grow with the number of calls.
 
-Invariant: every episode that was started is reported ended once, or was cancelled.
+Invariant: every episode that was started is reported ended once, or was cancelled; a report is
+kept until the driver says that it has it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from runner.worker.route import Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
 
 log = logging.getLogger(__name__)
+
+_STOP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """All that happened at a worker since the last report."""
+    """All that happened at a worker since the report before."""
 
+    number: int
+    """1, 2, …: one that comes twice under its number is the same."""
     progress: Progress
     steps: list[Row]
     results: list[Result]
@@ -107,37 +112,76 @@ class Worker:
         self._live: dict[str, _Attempt] = {}
         self._ended: list[_Attempt] = []
         self._news = asyncio.Event()
+        self._reports = 0
+        self._unacknowledged: Report | None = None
+        self._stopped = False
         self._failures: dict[str, str] = {}
         self._past = Tally()
 
     async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
-        """Carry out `orders`; an order for an episode that is not here is out of date: ignored."""
+        """Carry out `orders`; an order for an episode that is not here is out of date: ignored.
+
+        So is every order after `stop`.
+        """
         for order in orders:
+            if self._stopped:
+                return
             if isinstance(order, Play):
                 self._begin(order)
             elif order.episode in self._live:
                 self._live[order.episode].route.reroute(order.servers)
 
-    async def collect(self, wait_s: float) -> Report:
-        """What happened since the last call; waits up to `wait_s` seconds for an episode to end."""
-        if not self._ended:
+    async def collect(self, wait_s: float, ack: int = 0) -> Report:
+        """What happened since the last report; waits up to `wait_s` seconds for an episode to end.
+
+        `ack` is the number of the last report that arrived. One that did not is given again, at
+        once and as it was, so that a lost answer loses nothing. Works after `stop` too.
+        """
+        if self._unacknowledged is not None and self._unacknowledged.number <= ack:
+            self._unacknowledged = None
+        if self._unacknowledged is None and not self._stopped:
+            await self._wait_for_news(wait_s)
+        if self._unacknowledged is None:  # nor did another call make one meanwhile
+            self._unacknowledged = self._report()
+        return self._unacknowledged
+
+    async def _wait_for_news(self, wait_s: float) -> None:
+        if not self._ended and not self._failures:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
-        ended, self._ended = self._ended, []
-        steps = [row for a in (*ended, *self._live.values()) for row in a.journal.take()]
-        results = [a.task.result() for a in ended if a.task is not None and not a.task.cancelled()]
-        failures, self._failures = self._failures, {}
-        return Report(self._progress(), steps, results, failures)
+
+    def _report(self) -> Report:
+        """Everything since the report before; nothing is let go of until it is whole."""
+        attempts = [*self._ended, *self._live.values()]
+        tasks = [attempt.task for attempt in self._ended if attempt.task is not None]
+        report = Report(
+            number=self._reports + 1,
+            progress=self._progress(),
+            steps=[row for attempt in attempts for row in attempt.journal.rows],
+            results=[task.result() for task in tasks if not task.cancelled()],
+            failures=self._failures,
+        )
+        self._reports += 1
+        self._ended, self._failures = [], {}
+        for attempt in attempts:
+            attempt.journal.rows = []
+        return report
 
     async def stop(self) -> None:
-        """Cancel what is played; killed attempts end without a result."""
+        """Cancel what is played; killed attempts end without a result.
+
+        What had ended, and every step row, can still be collected.
+        """
+        self._stopped = True
         tasks = [a.task for a in self._live.values() if a.task is not None]
         for attempt in self._live.values():
             attempt.killed = True
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:  # a game may take no notice of being cancelled
+            await asyncio.wait(tasks, timeout=_STOP_S)
+        self._news.set()
         await self._caller.close()
 
     def _begin(self, order: Play) -> None:

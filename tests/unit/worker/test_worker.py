@@ -80,6 +80,9 @@ def job(game: str = "Duel", **changes: Any) -> Job:
     return replace(base, **changes)
 
 
+LAST = 2**31
+"""Acknowledges whatever report came last."""
+
 SPEC = EpisodeSpec("0123456789abcdef", 0, 7, 0, frozenset({"m"}))
 
 
@@ -139,15 +142,9 @@ async def play(
 ) -> tuple[Result, list[dict[str, Any]]]:
     worker = Worker("worker-0", a_job or job())
     await worker.deliver([Play(spec, 1, {"m": model.address()})])
-    steps: list[dict[str, Any]] = []
-    async with asyncio.timeout(20):
-        while True:
-            report = await worker.collect(1)
-            steps += report.steps
-            if report.results:
-                break
+    report = await collect_until(worker, lambda r: bool(r.results))
     await worker.stop()
-    return report.results[0], steps
+    return report.results[0], report.steps
 
 
 async def test_a_finished_episode_becomes_rows_of_the_tables(model: Model) -> None:
@@ -270,7 +267,7 @@ async def collect_until(worker: Worker, want: Callable[[Report], bool]) -> Repor
     steps: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
         while True:
-            report = await worker.collect(0.05)
+            report = await worker.collect(0.05, LAST)
             steps += report.steps
             if want(report):
                 return replace(report, steps=steps)
@@ -307,7 +304,62 @@ async def test_a_stopped_worker_leaves_no_result_of_what_it_killed(model: Model)
     await worker.deliver([Play(SPEC, 1, {"m": model.address()})])
     await worker.collect(0.2)
     await worker.stop()
-    assert not (await worker.collect(0)).results
+    assert not (await worker.collect(0, LAST)).results
+
+
+async def test_a_report_is_given_again_until_it_is_acknowledged(model: Model) -> None:
+    worker = Worker("worker-0", job())
+    await worker.deliver([Play(SPEC, 1, {"m": model.address()})])
+    numbers = []
+    async with asyncio.timeout(20):
+        report = await worker.collect(1)
+        while not report.results:
+            numbers.append(report.number)
+            report = await worker.collect(1, report.number)
+    await worker.deliver([Play(replace(SPEC, id="f" * 16), 1, {"m": model.address()})])
+    await asyncio.sleep(0.3)  # much happens, and the lost report stays what it was
+    again = await worker.collect(60, report.number - 1)
+    assert again == report
+    assert (again.number, len(again.results)) == (len(numbers) + 1, 1)
+    later = await worker.collect(5, report.number)
+    assert later.number == report.number + 1
+    assert [result.episode for result in later.results] == ["f" * 16]
+    assert {step["episode_id"] for step in later.steps} == {"f" * 16}
+    await worker.stop()
+
+
+async def test_two_calls_at_once_get_the_same_report(model: Model) -> None:
+    """The driver gave up on the first: what it would have said is not lost."""
+    worker = Worker("worker-0", job())
+    calls = [asyncio.create_task(worker.collect(5)) for _ in range(2)]
+    await worker.deliver([Play(SPEC, 1, {"m": model.address()})])
+    one, other = await asyncio.gather(*calls)
+    assert one == other
+    assert one.results
+    await worker.stop()
+
+
+async def test_a_stopped_worker_still_tells_what_it_knows(model: Model) -> None:
+    def answer(body: dict[str, Any], n: int) -> Any:
+        return legal(body) if n <= 4 else asyncio.sleep(60)
+
+    model.answer = answer
+    worker = Worker("worker-0", job())
+    await worker.deliver([Play(SPEC, 1, {"m": model.address()})])
+    async with asyncio.timeout(10):
+        while len(model.bodies) < 3:
+            await asyncio.sleep(0.01)
+        await worker.deliver([Play(replace(SPEC, id="f" * 16), 1, {"m": model.address()})])
+        while len(model.bodies) < 5:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    await worker.stop()
+    await worker.deliver([Play(replace(SPEC, id="e" * 16), 1, {"m": model.address()})])
+    report = await worker.collect(60)
+    assert [result.episode for result in report.results] == [SPEC.id]
+    assert [step["episode_id"] for step in report.steps] == [SPEC.id] * 3 + ["f" * 16]
+    assert report.progress.live == 0, "nothing begins after the stop"
+    assert not (await worker.collect(60, report.number)).steps
 
 
 class Long(Duel):
@@ -349,10 +401,10 @@ async def cut_off(model: Model, after: int, a_job: Job) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
         while len(model.bodies) <= after:
-            steps += (await worker.collect(0.02)).steps
+            steps += (await worker.collect(0.02, LAST)).steps
     await asyncio.sleep(0.05)
-    steps += (await worker.collect(0)).steps
     await worker.stop()
+    steps += (await worker.collect(0, LAST)).steps
     return steps
 
 
