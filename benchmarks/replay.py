@@ -50,9 +50,9 @@ class Timing:
 def recorded(run_dir: Path) -> Timing:
     """What the calls of a run took, from its steps table."""
     steps = read(run_dir, "steps").to_pylist()
-    begun = min(step["at"].timestamp() - step["latency_s"] for step in steps)
+    begun = min(step["replied_at"].timestamp() - step["latency_s"] for step in steps)
     return Timing(
-        max(step["at"].timestamp() for step in steps) - begun,
+        max(step["replied_at"].timestamp() for step in steps) - begun,
         len(steps),
         sum(step["prompt_tokens"] for step in steps),
         sum(step["cached_tokens"] for step in steps),

@@ -22,8 +22,8 @@ def played(overrides: tuple[str, ...]) -> dict[str, float]:
         game = read(run.run_dir, "episodes").to_pylist()[0]
     return {
         "Ray is up": datetime.fromisoformat(begun).timestamp() - run.began,
-        "first request": min(s["at"].timestamp() - s["latency_s"] for s in steps) - run.began,
-        "first move": min(step["at"].timestamp() for step in steps) - run.began,
+        "first request": min(s["replied_at"].timestamp() - s["latency_s"] for s in steps) - run.began,
+        "first move": min(step["replied_at"].timestamp() for step in steps) - run.began,
         "end": end,
         "game": game["duration_s"],
         "calls": len(steps),

@@ -25,6 +25,8 @@ from runner.errors import RunnerError, UsageError
 from runner.run import recorded_words, run
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
+STOPPED = (INTERRUPTED, 129, 143)
+"""Exit codes after Ctrl-C, SIGHUP and SIGTERM: the rest of a sweep is not begun."""
 
 
 def conf_dir() -> Path:
@@ -71,7 +73,7 @@ def _run_jobs(words: Words, codes: list[int]) -> None:
         hydra_config = HydraConfig.get()
         sweep = hydra_config.job.num if hydra_config.mode is RunMode.MULTIRUN else None
         own = words if sweep is None else Words(words.options, list(hydra_config.overrides.task))
-        if INTERRUPTED in codes:
+        if codes and codes[-1] in STOPPED:
             return
         try:
             config, text = config_of(tree), OmegaConf.to_yaml(tree)

@@ -71,8 +71,8 @@ class WorkerActor:
     async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
         await self._worker.deliver(orders)
 
-    async def collect(self, wait_s: float) -> Report:
-        return await self._worker.collect(wait_s)
+    async def collect(self, wait_s: float, ack: int) -> Report:
+        return await self._worker.collect(wait_s, ack)
 
     async def stop(self) -> None:
         await self._worker.stop()

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError
 
 from runner.config import ClusterConfig
-from runner.errors import UsageError
+from runner.errors import RunFailed, UsageError
 
 _KNOCK_S = 5.0
 _QUIET: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -28,6 +28,9 @@ class Connection:
     address: str
     dashboard_url: str | None
     nodes: int
+    """Nodes with a CPU to work on; the head of a managed cluster often has none."""
+    alone: bool
+    """Whether this machine is the whole cluster, so that loopback addresses do."""
     cpus: float
     gpus: float
     started_here: bool
@@ -60,11 +63,13 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
         _join(address, namespace)
     context = ray.get_runtime_context()
     nodes = [node for node in ray.nodes() if node["Alive"]]
+    able = [node for node in nodes if node["Resources"].get("CPU", 0) >= 1]
     total = ray.cluster_resources()
     return Connection(
         address=context.gcs_address,
         dashboard_url=_dashboard_url(),
-        nodes=len(nodes),
+        nodes=len(able),
+        alone=len(nodes) == 1,
         cpus=total.get("CPU", 0.0),
         gpus=total.get("GPU", 0.0),
         started_here=_started_here(),
@@ -120,14 +125,20 @@ def _start(config: ClusterConfig, namespace: str) -> None:
     # Ray runs workers at low priority so that its own processes stay responsive. An engine on the
     # CPU inherits that and would yield to anything else on the machine.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(
-        "local",
-        num_cpus=config.num_cpus,
-        num_gpus=config.num_gpus,
-        namespace=namespace,
-        include_dashboard=config.dashboard,
-        **_QUIET,
-    )
+    try:
+        ray.init(
+            "local",
+            num_cpus=config.num_cpus,
+            num_gpus=config.num_gpus,
+            namespace=namespace,
+            include_dashboard=config.dashboard,
+            **_QUIET,
+        )
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise RunFailed(
+            f"A local Ray did not start: {_first_line(error)} Its logs are in "
+            "/tmp/ray/session_latest/logs; cluster.dashboard=false needs less."
+        ) from error
 
 
 def _use_token_if_there_is_one() -> None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from runner.cluster.actors import Server, WorkerActor
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import EngineStats
-from runner.errors import RunnerError, UsageError
+from runner.errors import EngineError, RunnerError, UsageError
 from runner.worker import Job, Play, Report, Reroute, ServerAddress
 
 _PLACEMENT_S = 60.0
@@ -49,24 +49,28 @@ class _Handle:
         self._actor = actor
 
     async def _ask(self, method: str, *args: Any) -> Any:
+        """Call the actor. Raises its RunnerErrors as they are, ActorDied when it is gone.
+
+        Any other error inside it is a bug there and propagates as Ray wraps it.
+        """
         try:
             return await getattr(self._actor, method).remote(*args)
         except RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, RunnerError) else error from None
-        except RayActorError as error:
+        except RayError as error:
             raise ActorDied(_reason(error)) from error
 
-    async def stop(self) -> None:
-        """End the actor, gently for a while, then at once."""
-        with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
-            await asyncio.wait_for(self._ask("stop"), _STOP_S)
+    def kill(self) -> None:
+        """End the actor's process at once."""
         ray.kill(self._actor)
 
 
-def _reason(error: RayActorError) -> str:
+def _reason(error: RayError) -> str:
     """The line that tells: the cause where the actor's own start failed, else Ray's first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
     return lines[-1 if "creation task" in lines[0] else 0]
 
 
@@ -87,9 +91,18 @@ class ServerHandle(_Handle):
         return ServerInfo(address, endpoint.slots, node, gpus)
 
     async def stats(self) -> EngineStats:
-        """Raises EngineError or ActorDied when it does not answer."""
-        stats: EngineStats = await self._ask("stats")
+        """Raises EngineError or ActorDied when it does not answer, or not sensibly."""
+        try:
+            stats: EngineStats = await self._ask("stats")
+        except RayTaskError as error:
+            raise EngineError(f"{self.server_id} gave no sensible load: {error.cause!r}") from error
         return stats
+
+    async def stop(self) -> None:
+        """End the server, gently for a while, then at once."""
+        with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
+            await asyncio.wait_for(self._ask("stop"), _STOP_S)
+        self.kill()
 
 
 class WorkerHandle(_Handle):
@@ -102,9 +115,14 @@ class WorkerHandle(_Handle):
     async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
         await self._ask("deliver", orders)
 
-    async def collect(self, wait_s: float) -> Report:
-        report: Report = await self._ask("collect", wait_s)
+    async def collect(self, wait_s: float, ack: int) -> Report:
+        """The next report; `ack` is the number of the last one received."""
+        report: Report = await self._ask("collect", wait_s, ack)
         return report
+
+    async def halt(self) -> None:
+        """Cancel what is played; what has happened can still be collected."""
+        await self._ask("stop")
 
 
 def _secrets(config: EngineConfig) -> dict[str, str]:

@@ -40,7 +40,7 @@ def step(episode_id: str, ordinal: int = 0, **given: Any) -> dict[str, Any]:
         "valid": True,
         "tries": 1,
         "model": "smol",
-        "at": AT + timedelta(seconds=ordinal),
+        "replied_at": AT + timedelta(seconds=ordinal),
         **given,
     }
     return row("steps", episode_id=episode_id, ordinal=ordinal, **given)

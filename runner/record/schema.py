@@ -124,7 +124,7 @@ STEPS: Final = _table(
     server_id=_maybe(_STR),
     model=_STR,
     request_id=_STR,
-    at=_TIME,
+    replied_at=_TIME,
 )
 """One row per reply, in the order of arrival: also the journal that a resume replays.
 
@@ -133,7 +133,7 @@ STEPS: Final = _table(
 
 SERVERS: Final = _table(
     server_id=_STR,
-    at=_TIME,
+    sampled_at=_TIME,
     state=_STR,
     engine=_STR,
     model=_STR,

@@ -159,7 +159,7 @@ _EPISODE_COLUMNS = [
 ]
 _STEP_COLUMNS = [
     *("role", "valid", "fallback", "prompt_tokens", "cached_tokens", "completion_tokens"),
-    *("tries", "server_id", "model", "at"),
+    *("tries", "server_id", "model", "replied_at"),
 ]
 
 
@@ -184,7 +184,10 @@ def _episodes(about: Manifest, episodes: pa.Table, finished: pa.Table) -> Episod
 
 
 def _work(about: Manifest, episodes: pa.Table, steps: pa.Table, finished: int) -> Work:
-    latest = [pc.max(episodes.column("finished_at")).as_py(), pc.max(steps.column("at")).as_py()]
+    latest = [
+        pc.max(episodes.column("finished_at")).as_py(),
+        pc.max(steps.column("replied_at")).as_py(),
+    ]
     spans = _spans(about, max((at for at in latest if at), default=None))
     wall = sum(spans)
     gpu_s = sum(len(a.gpus) * s for a, s in zip(about.attempts, spans, strict=True))

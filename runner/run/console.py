@@ -6,6 +6,7 @@ Text from models and games is escaped and cleared of control characters before i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sys
 import time
@@ -20,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from runner.run.driver import Board, ServerView
+from runner.run.board import Board, ServerView
 from runner.run.figures import Figures
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -47,7 +48,8 @@ class Terminal:
     def say(self, text: str, style: str = "") -> None:
         """One line of plain text, in every mode but `none`."""
         if self.display != "none":
-            self.console.print(inert(text), style=style or None, soft_wrap=True)
+            with contextlib.suppress(OSError):  # a reader that is gone stops no run
+                self.console.print(inert(text), style=style or None, soft_wrap=True)
 
     async def watch(self, board: Board, title: str) -> None:
         """Show `board` until cancelled."""
@@ -79,12 +81,12 @@ class Terminal:
             await asyncio.sleep(1.0)
 
     def _say_notes(self, board: Board) -> None:
-        new = board.notes[self._noted :]
-        if len(new) > _NOTES_AT_ONCE:
-            self.say(f"! {len(new) - _NOTES_AT_ONCE} more lines like these are in logs/driver.log")
-        for note in new[-_NOTES_AT_ONCE:]:
-            self.say(f"! {note}")
-        self._noted = len(board.notes)
+        new = board.noted - self._noted
+        self._noted = board.noted
+        if new > _NOTES_AT_ONCE:
+            self.say(f"! {new - _NOTES_AT_ONCE} more lines like these are in logs/driver.log")
+        for note in list(board.notes)[-min(new, _NOTES_AT_ONCE) :] if new else []:
+            self.say(f"! {note[:400]}")
 
 
 def show_json(text: str) -> None:
@@ -127,7 +129,7 @@ def _screen(board: Board, figures: Figures, title: str) -> RenderableType:
     )  # fmt: skip
     rates = Text(
         f"{figures.calls_per_s:.1f} calls/s   {figures.output_tokens_per_s:.0f} tokens/s out   "
-        f"{figures.input_tokens_per_s:.0f} in   cache hit {figures.cache_hit:.0%}"
+        f"{figures.input_tokens_per_s:.0f} tokens/s in   cache hit {figures.cache_hit:.0%}"
     )
     parts: list[RenderableType] = [
         head,
@@ -140,7 +142,7 @@ def _screen(board: Board, figures: Figures, title: str) -> RenderableType:
         parts.append(Text.assemble((f"{rate:,.1f}", "bold magenta"), f" {unit}"))
     if board.servers:
         parts.append(_servers(list(board.servers.values())))
-    for note in board.notes[-_NOTES:]:
+    for note in list(board.notes)[-_NOTES:]:
         line = "! " + _CONTROL.sub(" ", note)[:300]
         parts.append(Text(line, style="yellow", overflow="ellipsis", no_wrap=True))
     return Group(*parts)
@@ -161,7 +163,7 @@ def _servers(views: list[ServerView]) -> Table:
         )
         style = {"up": "green", "starting": "yellow"}.get(view.state, "red")
         table.add_row(
-            f"{view.server_id} {view.model}",
+            Text(f"{view.server_id} {view.model}"),
             Text(view.state, style=style),
             _cell(stats.running if stats else None),
             _cell(stats.queued if stats else None),

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from runner.cluster import ActorDied, Crew, ServerHandle, ServerInfo, WorkerHandle
+from runner.cluster import ActorDied, Crew, ServerHandle, WorkerHandle
 from runner.engine import EngineStats
 from runner.episode import EpisodeSpec, Status
-from runner.errors import EngineError, RunFailed
+from runner.errors import EngineError, RunFailed, RunnerError
+from runner.run.board import Board, ServerView
+from runner.run.outbox import Outbox, Steps
 from runner.run.plan import Plan
 from runner.scheduler import (
     Action,
@@ -41,7 +41,7 @@ from runner.scheduler import (
     WorkerDown,
     WorkerUp,
 )
-from runner.worker import Play, Progress, Report, Reroute, Tally
+from runner.worker import Play, Report, Reroute, Result
 from runner.worker.rows import Row, identity
 
 log = logging.getLogger(__name__)
@@ -50,72 +50,27 @@ _SAMPLE_S = 1.0
 _COLLECT_S = 1.0
 _SAMPLES_MISSED = 5
 """Samples in a row that may fail before a server counts as down; a busy one may miss a few."""
-_RESTARTS = 3
-"""Restarts without an episode ended in between before a server or worker is given up."""
-_RESTART_WAIT_S = 2.0
+_RESTARTS = 8
+"""Short lives in a row before a server or worker is given up; with the waits, some minutes."""
+_SHORT_LIFE_S = 60.0
+_LONGEST_WAIT_S = 30.0
 _FULL_DISK_S = 120.0
 """How long rows wait in memory for a place to be written to before the run stops."""
-
-
-class Steps(Protocol):
-    """Recorded steps of some episodes."""
-
-    def of(self, episode_id: str) -> list[Row]: ...
+_SET_ASIDE_IN_A_ROW = 5
+"""Episodes set aside with none ending in between: then it is the place that is broken."""
+_SILENT_S = 60.0
+_SILENCES = 5
+"""Waits of `_SILENT_S` before a worker that says nothing is ended: its event loop is stuck."""
+_LAST_WORDS_S = 15.0
 
 
 class Rows(Protocol):
-    """Where rows go: the recorder."""
+    """Where rows go and come from: the recorder."""
 
     def add(self, table: str, rows: Sequence[Row]) -> None: ...
     def end(self, episode: Row, seats: Sequence[Row]) -> bool: ...
-    def steps(self, of: Collection[str]) -> Steps: ...
     def flush(self) -> None: ...
-
-
-@dataclass
-class ServerView:
-    """One server as the driver sees it."""
-
-    server_id: str
-    model: str
-    state: str = "starting"
-    """starting, up, down or given up."""
-    info: ServerInfo | None = None
-    stats: EngineStats | None = None
-
-
-@dataclass
-class Board:
-    """What there is to show of a run in progress."""
-
-    planned: int
-    skipped: int
-    """Episodes that an earlier attempt at this run directory had finished."""
-    ended: Counter[Status] = field(default_factory=Counter)
-    retried: int = 0
-    servers: dict[str, ServerView] = field(default_factory=dict)
-    progress: dict[str, Progress] = field(default_factory=dict)
-    begun: float = field(default_factory=time.monotonic)
-    first_start: float | None = None
-    waiting: int = 0
-    live: int = 0
-    draining: bool = False
-    notes: list[str] = field(default_factory=list)
-    """One line per thing that went wrong, newest last."""
-
-    @property
-    def tally(self) -> Tally:
-        total = Tally()
-        for progress in self.progress.values():
-            total.calls += progress.tally.calls
-            total.input_tokens += progress.tally.input_tokens
-            total.cached_tokens += progress.tally.cached_tokens
-            total.output_tokens += progress.tally.output_tokens
-        return total
-
-    @property
-    def gpus(self) -> int:
-        return sum(view.info.gpus for view in self.servers.values() if view.info)
+    def steps(self, of: Collection[str]) -> Steps: ...
 
 
 class Driver:
@@ -141,13 +96,18 @@ class Driver:
         self._meter = GpuMeter()
         self._leases: dict[str, Lease] = {}
         self._failed: dict[str, Row] = {}
+        """Episode → the row of its last failed attempt."""
+        self._set_aside: dict[str, Row] = {}
+        self._set_aside_in_a_row = 0
+        self._heard: dict[str, int] = {}
+        """Worker → number of the last report taken."""
         self._workers: dict[str, WorkerHandle] = {}
         self._servers: dict[str, ServerHandle] = {}
-        self._outbox: dict[str, list[Play | Reroute]] = {}
+        self._outbox = Outbox(self._workers, rows)
         self._suspects: set[str] = set()
         """Servers that a worker found nobody at: their next missed sample counts as down."""
-        self._mail = asyncio.Event()
         self._quiet = asyncio.Event()
+        self._stopping = False
         self.board = Board(len(plan.specs), len(plan.specs) - len(specs))
 
     async def play(self, *, servers: int, workers: int) -> None:
@@ -155,7 +115,6 @@ class Driver:
         tasks: list[Coroutine[Any, Any, None]] = [
             *(self._keep_server(i) for i in range(servers)),
             *(self._keep_worker(i) for i in range(workers)),
-            self._post(),
             self._flush(),
         ]
         self.observe(Submit(tuple(self._specs.values())))
@@ -175,10 +134,13 @@ class Driver:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
+            if not self.board.draining:
+                self._record_those_set_aside()
         finally:
             for task in (over, *running):
                 task.cancel()
             await asyncio.gather(over, *running, return_exceptions=True)
+            await self._outbox.close()
 
     @property
     def left(self) -> int:
@@ -191,17 +153,29 @@ class Driver:
         self.observe(Drain())
 
     async def stop(self) -> None:
-        """End all actors; take along what the workers have not yet reported."""
-        for worker in self._workers.values():
-            try:
-                self._take(worker.worker_id, await asyncio.wait_for(worker.collect(0), 5))
-            except (TimeoutError, ActorDied):
-                log.warning("%s did not answer at the end", worker.worker_id)
-        handles = [*self._workers.values(), *self._servers.values()]
-        await asyncio.gather(*(handle.stop() for handle in handles))
+        """End all actors; take along all that workers have not yet reported."""
+        self._stopping = True
+        workers = [self._last_words(worker) for worker in self._workers.values()]
+        servers = [server.stop() for server in self._servers.values()]
+        for failure in await asyncio.gather(*workers, *servers, return_exceptions=True):
+            if isinstance(failure, Exception):
+                log.error("at the end: %r", failure)
+
+    async def _last_words(self, worker: WorkerHandle) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await worker.halt()
+                while self._take(worker.worker_id, await self._collect(worker, 0)):
+                    pass
+        except (TimeoutError, RunnerError) as error:
+            log.warning("%s did not answer at the end: %s", worker.worker_id, error)
+        finally:
+            worker.kill()
 
     def observe(self, event: Event) -> None:
-        """Tell the scheduler and do what it decides."""
+        """Tell the scheduler and do what it decides; nothing any more while stopping."""
+        if self._stopping:
+            return
         for action in self._scheduler.observe(event, time.monotonic()):
             self._act(action)
         self.board.waiting, self.board.live = self._scheduler.waiting, self._scheduler.live
@@ -220,22 +194,17 @@ class Driver:
                 self._charge(lease, now)
                 attempt = lease.attempt + self._earlier.get(lease.episode, 0)
                 order = Play(self._specs[lease.episode], attempt, self._addresses(lease))
-                self._send(lease.worker, order)
+                self._outbox.send(lease.worker, order)
             case Move(lease):
                 self._leases[lease.episode] = lease
                 self._meter.leave(lease.episode, now)
                 self._charge(lease, now)
-                self._send(lease.worker, Reroute(lease.episode, self._addresses(lease)))
+                self._outbox.send(lease.worker, Reroute(lease.episode, self._addresses(lease)))
             case Pause(episode, worker):
                 self._meter.leave(episode, now)
-                self._send(worker, Reroute(episode, {}))
+                self._outbox.send(worker, Reroute(episode, {}))
             case GiveUp(episode, attempts):
-                row = self._failed.pop(episode, None) or identity(
-                    self._plan.job, self._specs[episode], attempts
-                )
-                row["error"] = row["error"] or "The worker that played it died."
-                row["error_type"] = row["error_type"] or "ActorDied"
-                self._end(row, [])
+                self._put_aside(episode, attempts + self._earlier.get(episode, 0))
 
     def _addresses(self, lease: Lease) -> dict[str, Any]:
         views = {model: self.board.servers[server] for model, server in lease.servers.items()}
@@ -245,33 +214,38 @@ class Driver:
         for server in lease.servers.values():
             self._meter.enter(lease.episode, server, now)
 
-    def _send(self, worker: str, order: Play | Reroute) -> None:
-        self._outbox.setdefault(worker, []).append(order)
-        self._mail.set()
+    def _put_aside(self, episode: str, attempt: int) -> None:
+        """Keep an episode for later that failed k times. Raises RunFailed when none goes well.
 
-    async def _post(self) -> None:
-        """Deliver orders, all that wait for a worker in one message, in order."""
-        while True:
-            await self._mail.wait()
-            self._mail.clear()
-            for worker_id in list(self._outbox):
-                orders = await self._with_records(self._outbox.pop(worker_id))
-                worker = self._workers.get(worker_id)
-                if worker is not None:
-                    try:
-                        await worker.deliver(orders)
-                    except ActorDied:
-                        log.warning("%s died with orders under way", worker_id)
+        Its row is written only when the run has finished: an outage must not end episodes.
+        """
+        row = self._failed.pop(episode, None) or identity(
+            self._plan.job, self._specs[episode], attempt
+        )
+        row["attempt"] = attempt
+        row["error"] = row["error"] or "The worker that played it died."
+        row["error_type"] = row["error_type"] or "ActorDied"
+        self._set_aside[episode] = row
+        self.board.set_aside += 1
+        self._set_aside_in_a_row += 1
+        self.board.note(f"Episode {row['index']} is set aside: {row['error']}")
+        if self._set_aside_in_a_row >= _SET_ASIDE_IN_A_ROW:
+            raise self._outage()
 
-    async def _with_records(self, orders: list[Play | Reroute]) -> list[Play | Reroute]:
-        """The orders, with the recorded steps for those that begin an episode once more."""
-        again = {o.spec.id for o in orders if isinstance(o, Play) and o.attempt > 1}
-        if not again:
-            return orders
-        steps = await asyncio.to_thread(self._rows.steps, again)
-        return [
-            replace(o, recorded=steps.of(o.spec.id)) if isinstance(o, Play) else o for o in orders
-        ]
+    def _record_those_set_aside(self) -> None:
+        """Write the rows of those set aside. Raises RunFailed when there is nothing but them."""
+        if self._set_aside and not self.board.ended:
+            raise self._outage()
+        for row in self._set_aside.values():
+            self._end(row, [])
+        self.board.set_aside = 0
+
+    def _outage(self) -> RunFailed:
+        last = list(self._set_aside.values())[-1]
+        return RunFailed(
+            f"Episodes fail one after the other, the last with: {last['error']}. They are still to "
+            "be played: mend that and go on with the same run_dir."
+        )
 
     async def _flush(self) -> None:
         """Write rows down once in `record.flush_s`. A full disk has some time to be cleared."""
@@ -285,46 +259,84 @@ class Driver:
                 now = time.monotonic()
                 if failing_since is None:
                     failing_since = now
-                    self._note(f"{error} Trying again for {_FULL_DISK_S:g} s.")
+                    self.board.note(f"{error} Trying again for {_FULL_DISK_S:g} s.")
                 elif now - failing_since > _FULL_DISK_S:
                     raise
 
     async def _keep_worker(self, index: int) -> None:
-        """Keep one worker alive and take its reports."""
-        slots = self._plan.config.cluster.worker_slots
-        for life in range(_RESTARTS + 1):
-            worker = self._crew.worker(index, self._plan.job, life=life)
+        """Keep one worker alive and take its reports; give it up when it does not stay up."""
+        lives = failures = 0
+        while failures <= _RESTARTS:
+            worker = self._crew.worker(index, self._plan.job, life=lives)
             self._workers[worker.worker_id] = worker
+            begun = time.monotonic()
             try:
-                self._take(worker.worker_id, await worker.collect(0))
-                self.observe(WorkerUp(worker.worker_id, slots))
-                while True:
-                    self._take(worker.worker_id, await worker.collect(_COLLECT_S))
+                await self._listen(worker)
             except ActorDied as error:
+                worker.kill()
                 del self._workers[worker.worker_id]
-                self._note(f"{worker.worker_id} died; its episodes go on elsewhere: {error}")
+                self.board.note(f"{worker.worker_id} died; its episodes go on elsewhere: {error}")
+                now = time.monotonic()
+                for lease in self._leases.values():
+                    if lease.worker == worker.worker_id:
+                        self._meter.leave(lease.episode, now)
                 self.observe(WorkerDown(worker.worker_id))
+            failures = 1 if time.monotonic() - begun > _SHORT_LIFE_S else failures + 1
+            lives += 1
+            await asyncio.sleep(_wait_s(failures))
+        self.board.note(f"worker-{index} is given up; see logs/worker-{index}.log")
         if not self._workers:
-            raise RunFailed(
-                "Every worker died again and again; their logs are in logs/worker-*.log."
-            )
+            raise RunFailed("No worker stays alive; see logs/worker-*.log.")
 
-    def _take(self, worker_id: str, report: Report) -> None:
-        """Record what a worker reports and tell the scheduler."""
+    async def _listen(self, worker: WorkerHandle) -> None:
+        """Take a worker's reports until it dies. Raises ActorDied."""
+        self._take(worker.worker_id, await self._collect(worker, 0))
+        self.observe(WorkerUp(worker.worker_id, self._plan.config.cluster.worker_slots))
+        silences = 0
+        while True:
+            try:
+                async with asyncio.timeout(_SILENT_S):
+                    report = await self._collect(worker, _COLLECT_S)
+            except TimeoutError as error:
+                silences += 1
+                self.board.note(
+                    f"{worker.worker_id} has not answered for {silences * _SILENT_S:g} s: does a "
+                    "game compute without end?"
+                )
+                if silences == _SILENCES:
+                    raise ActorDied("it does not answer") from error
+            else:
+                silences = 0
+                self._take(worker.worker_id, report)
+
+    async def _collect(self, worker: WorkerHandle, wait_s: float) -> Report:
+        return await worker.collect(wait_s, self._heard.get(worker.worker_id, 0))
+
+    def _take(self, worker_id: str, report: Report) -> bool:
+        """Record what a worker reports, once; whether there was anything."""
         self.board.progress[worker_id] = report.progress
+        if report.number == self._heard.get(worker_id):
+            return False
+        self._heard[worker_id] = report.number
         self._rows.add("steps", report.steps)
         for result in report.results:
-            if result.status is Status.infra_error:
-                self._failed[result.episode] = result.episode_row
-                self.board.retried += 1
-                self._note(f"An attempt failed and is retried: {result.episode_row['error']}")
-                self.observe(Failed(result.episode))
-            else:
-                self._end(result.episode_row, result.seat_rows)
-                self.observe(Ended(result.episode))
+            self._ended_attempt(result)
         for server, reason in report.failures.items():
             log.warning("%s does not answer a worker: %s", server, reason)
             self._suspects.add(server)
+        return bool(report.steps or report.results)
+
+    def _ended_attempt(self, result: Result) -> None:
+        if result.status is not Status.infra_error:
+            self._set_aside_in_a_row = 0
+            self._end(result.episode_row, result.seat_rows)
+            self.observe(Ended(result.episode))
+            return
+        self._failed[result.episode] = result.episode_row
+        self._meter.leave(result.episode, time.monotonic())
+        self.board.retried += 1
+        self.board.note(f"An attempt failed and is retried: {result.episode_row['error']}")
+        self.observe(Failed(result.episode))
 
     def _end(self, row: Row, seats: list[Row]) -> None:
         """Record one episode's end, once."""
@@ -339,7 +351,7 @@ class Driver:
         status = Status(row["status"])
         self.board.ended[status] += 1
         if status in (Status.game_error, Status.model_fault, Status.infra_error):
-            self._note(f"Episode {row['index']} ended as {status}: {row['error']}")
+            self.board.note(f"Episode {row['index']} ended as {status}: {row['error']}")
 
     async def _keep_server(self, index: int) -> None:
         """Keep one server alive and sample its load; give it up when it does not stay up."""
@@ -348,22 +360,22 @@ class Driver:
         self.board.servers[view.server_id] = view
         lives = failures = 0
         while True:
-            ended_before = self.board.ended.total()
             server = self._crew.server(index, self._plan.config.engine, model, life=lives)
             self._servers[view.server_id] = server
+            begun = time.monotonic()
             reason = await self._serve(server, view)
             await server.stop()
-            never_up = view.info is None
-            failures = 1 if self.board.ended.total() > ended_before else failures + 1
+            failures = 1 if time.monotonic() - begun > _SHORT_LIFE_S else failures + 1
             lives += 1
-            if never_up or failures > _RESTARTS:
+            views = self.board.servers.values()
+            if failures > _RESTARTS or not any(v.info for v in views):
                 view.state = "given up"
-                self._note(f"{view.server_id} is given up: {reason}")
-                if all(v.state == "given up" for v in self.board.servers.values()):
+                self.board.note(f"{view.server_id} is given up: {reason}")
+                if all(v.state == "given up" for v in views):
                     raise reason if isinstance(reason, RunFailed) else RunFailed(str(reason))
                 return
-            self._note(f"{view.server_id} went down and is restarted: {reason}")
-            await asyncio.sleep(_RESTART_WAIT_S * 2 ** (failures - 1))
+            self.board.note(f"{view.server_id} went down and is restarted: {reason}")
+            await asyncio.sleep(_wait_s(failures))
 
     async def _serve(self, server: ServerHandle, view: ServerView) -> Exception:
         """Start a server and watch it until it fails; returns why."""
@@ -400,7 +412,7 @@ class Driver:
     def _server_row(self, view: ServerView, stats: EngineStats) -> Row:
         return {
             "server_id": view.server_id,
-            "at": datetime.fromtimestamp(stats.at, UTC),
+            "sampled_at": datetime.fromtimestamp(stats.at, UTC),
             "state": view.state,
             "engine": self._plan.job.engine,
             "model": view.model,
@@ -414,6 +426,7 @@ class Driver:
             "episodes": self._scheduler.held(view.server_id),
         }
 
-    def _note(self, line: str) -> None:
-        log.warning("%s", line)
-        self.board.notes.append(line)
+
+def _wait_s(failures: int) -> float:
+    """Seconds to wait before the next start."""
+    return min(_LONGEST_WAIT_S, 2.0**failures)

@@ -7,10 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from runner.episode import Status
-from runner.run.driver import Board
+from runner.run.board import Board
 
 _DAY_S = 86_400.0
 _WINDOW_S = 20.0
+_EARLIEST_RATE_S = 10.0
 
 
 @dataclass
@@ -51,7 +52,8 @@ class Figures:
     @property
     def failed(self) -> int:
         ended = self.board.ended
-        return sum(ended[s] for s in (Status.game_error, Status.model_fault, Status.infra_error))
+        bad = (Status.game_error, Status.model_fault, Status.infra_error)
+        return sum(ended[status] for status in bad) + self.board.set_aside
 
     @property
     def elapsed_s(self) -> float:
@@ -66,14 +68,17 @@ class Figures:
     @property
     def eta_s(self) -> float | None:
         """Seconds until all episodes have ended at the pace so far; None before the first end."""
-        left = self.board.waiting + self.board.live
-        return left * self.playing_s / self.ended if self.ended else None
+        if not self.ended:
+            return None
+        half_way = self.board.live / 2  # on average, what is running has half of it behind it
+        left = half_way + (0 if self.board.draining else self.board.waiting)
+        return left * self.playing_s / (self.ended + half_way)
 
     @property
     def headline(self) -> tuple[float, str] | None:
         """Games per day and per what: GPU where there are GPUs, else server, else run."""
         finished = self.board.ended[Status.finished]
-        if not finished or not self.playing_s:
+        if not finished or self.playing_s < _EARLIEST_RATE_S:
             return None
         per_day = finished / self.playing_s * _DAY_S
         if self.board.gpus:

@@ -9,23 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 from runner.cluster import Connection, Crew, connect, disconnect
 from runner.config import RunConfig, plain
 from runner.engine import count, prepare
 from runner.episode import EpisodeSpec, Status
-from runner.errors import RunFailed, RunnerError, UsageError
+from runner.errors import UsageError
 from runner.record import (
-    BEAT_S,
     Lease,
-    LeaseLost,
-    Manifest,
-    Recorder,
     Storage,
     acquire,
     check_writable,
@@ -35,17 +29,12 @@ from runner.record import (
     storage_at,
 )
 from runner.report import show, summarise
+from runner.run.attempt import Attempt, Ending, Size
 from runner.run.console import Terminal, show_json
-from runner.run.driver import Driver
 from runner.run.plan import Plan, make_plan
-from runner.run.signals import TERMINATED, interrupted_afterwards, unwinding
-from runner.scheduler import SlotScheduler
-
-log = logging.getLogger(__name__)
+from runner.run.signals import interrupted_afterwards, unwinding
 
 _ENDED_WELL = (Status.finished, Status.limit)
-
-INTERRUPTED = 130
 
 
 def run(
@@ -91,20 +80,46 @@ def _run_in(
         return _finish(storage, plan, terminal, Ending("finished", 0))
     if plan.models:
         prepare(plan.config.engine, plan.config.model, terminal.say)
+    with _connected(plan) as connection:
+        terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
+        ending = _attempt(storage, lease, plan, terminal, connection, left, config_text, words)
+    return _finish(storage, plan, terminal, ending)
+
+
+@contextlib.contextmanager
+def _connected(plan: Plan) -> Iterator[Connection]:
+    """The cluster, in a namespace of this attempt: runs called alike never meet there."""
     try:
         with interrupted_afterwards():
-            connection = connect(plan.config.cluster, namespace=f"runner-{plan.name}")
-        terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
-        log_dir = _log_dir(storage, plan)
-        crew = Crew(plan.name, log_dir, loopback=connection.nodes == 1)
-        size = _size(plan, connection)
+            namespace = f"runner-{plan.name}-{uuid4().hex[:8]}"
+            connection = connect(plan.config.cluster, namespace)
+        yield connection
+    finally:
+        disconnect()
+
+
+def _attempt(
+    storage: Storage,
+    lease: Lease,
+    plan: Plan,
+    terminal: Terminal,
+    connection: Connection,
+    left: list[EpisodeSpec],
+    config_text: str,
+    words: list[str],
+) -> Ending:
+    """Hire a crew, open the attempt in the manifest, and play."""
+    log_dir = _log_dir(storage, plan)
+    crew = Crew(plan.name, log_dir, loopback=connection.alone)
+    size = _size(plan, connection)
+    try:
         crew.reserve(size.servers, connection.nodes)
         opened = manifest.begin(
             storage,
             n=plan.config.n,
             seed=plan.config.seed,
             config={"words": words, **plain(plan.config)},
-            content=plan.content,
+            content=plan.identity,
             config_yaml=config_text,
             gpus=[],
             servers=size.servers,
@@ -114,152 +129,9 @@ def _run_in(
         plan = plan.named(opened.run_id)
         attempt = Attempt(storage, lease, plan, terminal, crew, opened, left, size)
         with _logging_to(f"{log_dir}/driver.log"):
-            ending = asyncio.run(attempt.play())
+            return asyncio.run(attempt.play())
     finally:
-        disconnect()
-    return _finish(storage, plan, terminal, ending)
-
-
-@dataclass(frozen=True)
-class Size:
-    """How many actors a run gets."""
-
-    servers: int
-    workers: int
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How an attempt ended."""
-
-    reason: str
-    """As in the manifest: finished, interrupted or `failed: …`."""
-    code: int
-    error: RunnerError | None = None
-
-
-@dataclass
-class Attempt:
-    """One driver's work on a run, while its cluster is connected."""
-
-    storage: Storage
-    lease: Lease
-    plan: Plan
-    terminal: Terminal
-    crew: Crew
-    manifest: Manifest
-    left: list[EpisodeSpec]
-    size: Size
-    _signals: int = 0
-    _code: int = 0
-    _taken_over: bool = False
-    _driver: Driver = field(init=False)
-
-    async def play(self) -> Ending:
-        """Play what is left. Errors become the ending; bugs propagate, after everything stopped."""
-        recorder = Recorder(self.storage, self.manifest.writer)
-        self._driver = Driver(
-            self.plan,
-            self.left,
-            SlotScheduler(
-                slots=self.plan.config.scheduler.slots,
-                max_attempts=self.plan.config.scheduler.max_attempts,
-            ),
-            self.crew,
-            recorder,
-            attempts=recorder.attempts(),
-        )
-        ending = Ending("failed: a bug in runner", 1)
-        try:
-            with self._listening():
-                ending = await self._play_beside_the_display()
-        finally:
-            await self._driver.stop()
-            ending = await self._written_down(recorder, ending)
-        return ending
-
-    async def _written_down(self, recorder: Recorder, ending: Ending) -> Ending:
-        """Write the last rows and the end; what that fails of is the ending, if nothing was."""
-        if self._taken_over:
-            return ending
-        try:
-            await asyncio.to_thread(recorder.close)
-            manifest.end(self.storage, self.manifest, ending.reason)
-        except RunFailed as error:
-            return ending if ending.error else Ending(f"failed: {error}", 1, error)
-        return ending
-
-    async def _play_beside_the_display(self) -> Ending:
-        playing = asyncio.create_task(
-            self._driver.play(servers=self.size.servers, workers=self.size.workers)
-        )
-        self._stop_now: Callable[[], Any] = playing.cancel
-        display = asyncio.create_task(self.terminal.watch(self._driver.board, self.plan.name))
-        beat = asyncio.create_task(self._beat())
-        try:
-            done, _ = await asyncio.wait(
-                {playing, beat, display}, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                task.result()
-        except asyncio.CancelledError:
-            if not self._signals:
-                raise
-        except RunnerError as error:
-            return Ending(f"failed: {error}", 1, error)
-        finally:
-            for task in (playing, display, beat):
-                task.cancel()
-            await asyncio.gather(playing, display, beat, return_exceptions=True)
-        if self._signals:
-            return Ending("interrupted", self._code)
-        if self._driver.left:
-            raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
-        return Ending("finished", 0)
-
-    async def _beat(self) -> None:
-        """Keep the lease. Raises LeaseLost when it is lost; then nothing may be written."""
-        while True:
-            await asyncio.sleep(BEAT_S)
-            try:
-                await asyncio.to_thread(self.lease.beat)
-            except LeaseLost:
-                self._taken_over = True
-                raise
-            except RunFailed as error:  # what is wrong with the disk, the recorder will say
-                log.warning("%s", error)
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        """SIGINT: let the running episodes end; again, or SIGTERM: stop now."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGTERM)
-            # A third Ctrl-C must not cut off the writing: it is ignored until that is done.
-            loop.remove_signal_handler(signal.SIGINT)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def _interrupt(self) -> None:
-        self._signals += 1
-        self._code = INTERRUPTED
-        if self._signals == 1 and self._driver.board.live:
-            self._driver.drain()
-            self.terminal.say(
-                f"Stopping: {self._driver.board.live} running episodes play to their end. "
-                "Ctrl-C again stops now.",
-                "yellow",
-            )
-        else:
-            self._stop_now()
-
-    def _terminate(self) -> None:
-        self._signals += 1
-        self._code = TERMINATED
-        self._stop_now()
+        crew.dismiss()
 
 
 def _remove_if_empty(run_dir: str) -> None:
@@ -271,7 +143,7 @@ def _remove_if_empty(run_dir: str) -> None:
 def _refuse_changes(storage: Storage, plan: Plan) -> None:
     """Raise UsageError when the run directory holds episodes of another kind."""
     earlier = manifest.load(storage)
-    changes = compare(earlier.content, plan.content) if earlier else []
+    changes = compare(earlier.content, plan.identity) if earlier else []
     if changes:
         raise UsageError(
             f"{plan.run_dir} holds episodes of a run that differs: {'; '.join(changes)}. "
@@ -330,7 +202,8 @@ def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) ->
     """Show the summary; return the exit code, or raise what the attempt failed of."""
     summary = summarise(storage)
     if terminal.display != "none":
-        show(summary, terminal.console)
+        with contextlib.suppress(OSError):  # a reader that is gone
+            show(summary, terminal.console)
     if plan.config.output.json:
         show_json(summary.to_json())
     if ending.reason != "finished":

@@ -46,6 +46,11 @@ class Plan:
         return replace(self, job=replace(self.job, run_id=run_id))
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same in a run directory: the content, and which episodes there are."""
+        return {**self.content, "seed": self.config.seed, "repeats": self.config.repeats}
+
+    @property
     def models(self) -> dict[str, ModelConfig]:
         """Models that some seat calls."""
         return self.job.models
@@ -117,6 +122,10 @@ def _rules(game: type[Game], config: RunConfig) -> Any:
 def _seated(game: type[Game], rules: Any, config: RunConfig) -> dict[str, str]:
     """Selector → model name or baseline, with `model` resolved. Raises UsageError."""
     players = {MODEL, config.model.name, *BASELINES}
+    if config.model.name in (MODEL, *BASELINES):
+        raise UsageError(
+            f"model.name={config.model.name} means something else in seats. Choose another name."
+        )
     instance = game(rules)
     selectors = {"default", *instance.seats(), *instance.roles()}
     seats = {"default": MODEL, **config.seats}

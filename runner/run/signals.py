@@ -1,28 +1,57 @@
-"""Signals outside the event loop: nothing that starts processes is cut in half."""
+"""Signals: nothing that starts processes or writes results is cut in half."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
+INTERRUPTED = 130
 TERMINATED = 143
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
 def unwinding() -> Iterator[None]:
-    """SIGTERM ends the process as an exception does: what was opened is closed."""
+    """SIGTERM and SIGHUP end the process as an exception does: what was opened is closed."""
 
     def leave(_: int, __: FrameType | None) -> None:
         sys.exit(TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    with _kept(_ENDINGS):
+        for one in _ENDINGS:
+            signal.signal(one, leave)
+        yield
+
+
+@contextlib.contextmanager
+def listening(interrupt: Callable[[], None], terminate: Callable[[], None]) -> Iterator[None]:
+    """In the running event loop: Ctrl-C calls `interrupt`; SIGTERM and SIGHUP `terminate`."""
+    loop = asyncio.get_running_loop()
+    heard = (signal.SIGINT, *_ENDINGS)
+    with _kept(heard):
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        for one in _ENDINGS:
+            loop.add_signal_handler(one, terminate)
+        try:
+            yield
+        finally:
+            for one in heard:
+                loop.remove_signal_handler(one)
+
+
+@contextlib.contextmanager
+def _kept(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Put the handlers of `signals` back afterwards."""
+    before = {one: signal.getsignal(one) for one in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 @contextlib.contextmanager

@@ -84,7 +84,6 @@ class SlotScheduler:
             Ended: self._ended,
             Failed: self._failed,
             Drain: self._drain,
-            Sample: lambda _: [],
         }
 
     @property
@@ -104,6 +103,8 @@ class SlotScheduler:
 
     def observe(self, event: Event, now: float) -> list[Action]:
         """Take note of `event` and return what to do about it, in order."""
+        if isinstance(event, Sample):
+            return []  # slots know nothing of load
         actions = self._on[type(event)](event)
         return actions + list(self._place_homeless()) + list(self._admit())
 
@@ -192,11 +193,16 @@ class SlotScheduler:
         return True
 
     def _place_homeless(self) -> Iterator[Action]:
+        full: set[frozenset[str]] = set()
+        """Sets of models that have found no server in this round, nor will."""
         for entry in list(self._homeless):
             episode = entry[1]
             live = self._live[episode]
-            found = self._find_servers(self._specs[episode].models - live.servers.keys())
-            if found is not None:
+            missing = frozenset(self._specs[episode].models - live.servers.keys())
+            found = None if missing in full else self._find_servers(missing)
+            if found is None:
+                full.add(missing)
+            else:
                 self._homeless.remove(entry)
                 self._hold(episode, live.worker, {**live.servers, **found})
                 yield Move(self._lease(episode))

@@ -63,7 +63,7 @@ def test_polars(running: Path) -> None:
     assert seats.height == 4
     assert seats["messages"][0][1] == {"role": "user", "content": "Speak."}
     steps = polars.scan_parquet(f"{running}/steps/**/*.parquet").collect()
-    assert steps.height == 8 and steps["at"][0] == AT
+    assert steps.height == 8 and steps["replied_at"][0] == AT
 
 
 def test_pandas(running: Path) -> None:

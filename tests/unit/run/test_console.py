@@ -13,8 +13,8 @@ from rich.console import Console
 from runner.cluster import ServerInfo
 from runner.engine import EngineStats
 from runner.episode import Status
+from runner.run.board import Board, ServerView
 from runner.run.console import Terminal, inert
-from runner.run.driver import Board, ServerView
 from runner.run.figures import Figures
 from runner.worker import Progress, ServerAddress, Tally
 
@@ -28,14 +28,14 @@ def board() -> Board:
     stats = EngineStats(time.time(), 3, 1, 400, 1000, 0.8, 55.0)
     info = ServerInfo(ServerAddress("server-0", "http://h/v1", "m"), 4, "node", 2)
     b.servers["server-0"] = ServerView("server-0", "m", "up", info, stats)
-    b.notes.append("Episode 3 ended as model_fault: \x1b[2J[red]boo[/red]")
+    b.note("Episode 3 ended as model_fault: \x1b[2J[red]boo[/red]")
     return b
 
 
 def test_figures_are_derived_from_the_board() -> None:
     figures = Figures(board())
     assert (figures.ended, figures.failed, figures.cache_hit) == (10, 1, 0.8)
-    assert figures.eta_s == pytest.approx(26 * 100 / 10, rel=0.01)
+    assert figures.eta_s == pytest.approx(23 * 100 / 13, rel=0.01)
     rate, unit = figures.headline or (0, "")
     assert (round(rate), unit) == (
         pytest.approx(9 / 100 * 86400 / 2, rel=0.01),

@@ -1,0 +1,163 @@
+"""One driver's work on a run: playing beside the display, the lease and the signals, and its end.
+
+Nothing that was received is lost on any way out: signals wait while the last rows are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.cluster import Crew
+from runner.episode import EpisodeSpec
+from runner.errors import RunFailed, RunnerError
+from runner.record import BEAT_S, Lease, LeaseLost, Manifest, Recorder, Storage, manifest
+from runner.run.console import Terminal
+from runner.run.driver import Driver
+from runner.run.plan import Plan
+from runner.run.signals import INTERRUPTED, TERMINATED, listening
+from runner.scheduler import SlotScheduler
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many actors a run gets."""
+
+    servers: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended."""
+
+    reason: str
+    """As in the manifest: finished, interrupted or `failed: …`."""
+    code: int
+    error: RunnerError | None = None
+
+
+@dataclass
+class Attempt:
+    """One driver's work on a run, while its cluster is connected."""
+
+    storage: Storage
+    lease: Lease
+    plan: Plan
+    terminal: Terminal
+    crew: Crew
+    manifest: Manifest
+    left: list[EpisodeSpec]
+    size: Size
+    _signals: int = 0
+    _code: int = 0
+    _taken_over: bool = False
+    _closing: bool = False
+    """The last rows are being written: no signal may cut that short."""
+    _driver: Driver = field(init=False)
+
+    async def play(self) -> Ending:
+        """Play what is left. Errors become the ending; bugs propagate, after everything stopped."""
+        recorder = Recorder(self.storage, self.manifest.writer)
+        self._driver = Driver(
+            self.plan,
+            self.left,
+            SlotScheduler(
+                slots=self.plan.config.scheduler.slots,
+                max_attempts=self.plan.config.scheduler.max_attempts,
+            ),
+            self.crew,
+            recorder,
+            attempts=recorder.attempts(),
+        )
+        ending = Ending("failed: a bug in runner", 1)
+        with listening(self._interrupt, self._terminate):
+            try:
+                ending = await self._play_beside_the_display()
+            finally:
+                self._closing = True
+                try:
+                    await self._driver.stop()
+                finally:
+                    ending = await self._written_down(recorder, ending)
+        return ending
+
+    async def _written_down(self, recorder: Recorder, ending: Ending) -> Ending:
+        """Write the last rows and the end; what that fails of is the ending, if nothing was."""
+        if self._taken_over:
+            return ending
+        try:
+            await asyncio.to_thread(recorder.close)
+            manifest.end(self.storage, self.manifest, ending.reason)
+        except RunFailed as error:
+            return ending if ending.error else Ending(f"failed: {error}", 1, error)
+        return ending
+
+    async def _play_beside_the_display(self) -> Ending:
+        playing = asyncio.create_task(
+            self._driver.play(servers=self.size.servers, workers=self.size.workers)
+        )
+        self._stop_now: Callable[[], Any] = playing.cancel
+        display = asyncio.create_task(self.terminal.watch(self._driver.board, self.plan.name))
+        beat = asyncio.create_task(self._beat())
+        try:
+            done, _ = await asyncio.wait({playing, beat}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except asyncio.CancelledError:
+            if not self._signals:
+                raise
+        except RunnerError as error:
+            return Ending(f"failed: {error}", 1, error)
+        finally:
+            for task in (playing, display, beat):
+                task.cancel()
+            ends = await asyncio.gather(display, playing, beat, return_exceptions=True)
+            if isinstance(ends[0], Exception):  # a terminal that is gone is no reason to stop
+                log.warning("the display ended: %r", ends[0])
+        if self._signals:
+            return Ending("interrupted", self._code)
+        if self._driver.left:
+            raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
+        return Ending("finished", 0)
+
+    async def _beat(self) -> None:
+        """Keep the lease. Raises LeaseLost when it is lost; then nothing may be written."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await asyncio.to_thread(self.lease.beat)
+            except LeaseLost:
+                self._taken_over = True
+                raise
+            except RunFailed as error:  # what is wrong with the disk, the recorder will say
+                log.warning("%s", error)
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: let the running episodes end; again: stop now."""
+        if self._closing:
+            return
+        self._signals += 1
+        self._code = INTERRUPTED
+        if self._signals == 1 and self._driver.board.live:
+            self._driver.drain()
+            self.terminal.say(
+                f"Stopping: {self._driver.board.live} running episodes play to their end. "
+                "Ctrl-C again stops now.",
+                "yellow",
+            )
+        else:
+            self._stop_now()
+
+    def _terminate(self) -> None:
+        """SIGTERM, or a terminal that went away: stop now."""
+        if self._closing:
+            return
+        self._signals += 1
+        self._code = TERMINATED
+        self._stop_now()

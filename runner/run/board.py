@@ -1,0 +1,73 @@
+"""What there is to show of a run in progress. The driver writes it, the display reads it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from runner.cluster import ServerInfo
+from runner.engine import EngineStats
+from runner.episode import Status
+from runner.worker import Progress, Tally
+
+log = logging.getLogger(__name__)
+
+_NOTES_KEPT = 100
+
+
+@dataclass
+class ServerView:
+    """One server as the driver sees it."""
+
+    server_id: str
+    model: str
+    state: str = "starting"
+    """starting, up, down or given up."""
+    info: ServerInfo | None = None
+    stats: EngineStats | None = None
+
+
+@dataclass
+class Board:
+    """What there is to show of a run in progress."""
+
+    planned: int
+    skipped: int
+    """Episodes that an earlier attempt at this run directory had finished."""
+    ended: Counter[Status] = field(default_factory=Counter)
+    retried: int = 0
+    servers: dict[str, ServerView] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    begun: float = field(default_factory=time.monotonic)
+    first_start: float | None = None
+    waiting: int = 0
+    live: int = 0
+    draining: bool = False
+    set_aside: int = 0
+    """Episodes whose attempts all failed below the model; tried again by a later command."""
+    notes: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
+    """One line per thing that went wrong, newest last."""
+    noted: int = 0
+    """How many there have been."""
+
+    def note(self, line: str) -> None:
+        """Say that something went wrong, here and in the log."""
+        log.warning("%s", line)
+        self.notes.append(line)
+        self.noted += 1
+
+    @property
+    def tally(self) -> Tally:
+        total = Tally()
+        for progress in self.progress.values():
+            total.calls += progress.tally.calls
+            total.input_tokens += progress.tally.input_tokens
+            total.cached_tokens += progress.tally.cached_tokens
+            total.output_tokens += progress.tally.output_tokens
+        return total
+
+    @property
+    def gpus(self) -> int:
+        return sum(view.info.gpus for view in self.servers.values() if view.info)

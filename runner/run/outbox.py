@@ -1,0 +1,83 @@
+"""Delivers orders to workers: batched, in order, with the record of what was cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from runner.cluster import ActorDied, WorkerHandle
+from runner.errors import RunFailed
+from runner.worker import Play, Reroute
+from runner.worker.rows import Row
+
+log = logging.getLogger(__name__)
+
+Order = Play | Reroute
+_DISK_RETRY_S = 2.0
+
+
+class Steps(Protocol):
+    """Recorded steps of some episodes."""
+
+    def of(self, episode_id: str) -> list[Row]: ...
+
+
+class Records(Protocol):
+    """Where recorded steps come from."""
+
+    def steps(self, of: Collection[str]) -> Steps: ...
+
+
+class Outbox:
+    """Orders on their way. One slow worker holds up no other."""
+
+    def __init__(self, workers: Mapping[str, WorkerHandle], records: Records) -> None:
+        self._workers = workers
+        self._records = records
+        self._waiting: dict[str, list[Order]] = {}
+        self._posting: dict[str, asyncio.Task[None]] = {}
+
+    def send(self, worker_id: str, order: Order) -> None:
+        """Queue `order`; what is queued while a delivery is under way makes the next one."""
+        self._waiting.setdefault(worker_id, []).append(order)
+        if worker_id not in self._posting:
+            self._posting[worker_id] = asyncio.create_task(self._post(worker_id))
+
+    async def close(self) -> None:
+        """Deliver nothing more."""
+        tasks = list(self._posting.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _post(self, worker_id: str) -> None:
+        try:
+            while orders := self._waiting.pop(worker_id, None):
+                worker = self._workers.get(worker_id)
+                if worker is not None:
+                    await worker.deliver(await self._with_records(orders))
+        except ActorDied:
+            log.warning("%s died with orders under way", worker_id)
+        finally:
+            del self._posting[worker_id]
+
+    async def _with_records(self, orders: list[Order]) -> list[Order]:
+        """The orders, with the recorded steps for those that begin an episode once more."""
+        again = {o.spec.id for o in orders if isinstance(o, Play) and o.attempt > 1}
+        if not again:
+            return orders
+        steps = await self._read(again)
+        return [
+            replace(o, recorded=steps.of(o.spec.id)) if isinstance(o, Play) else o for o in orders
+        ]
+
+    async def _read(self, episodes: Collection[str]) -> Steps:
+        while True:
+            try:
+                return await asyncio.to_thread(self._records.steps, episodes)
+            except RunFailed as error:  # a full disk: the flush decides when it has lasted too long
+                log.warning("%s", error)
+                await asyncio.sleep(_DISK_RETRY_S)
