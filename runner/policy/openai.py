@@ -18,6 +18,8 @@ from runner.config import Sampling
 from runner.errors import LimitReached, RunnerError
 from runner.game import Kind, Reply, Request
 
+_CONNECT_S = 10.0
+"""Longest wait for a connection: a host that is gone without a word costs no whole timeout."""
 _LAST_SEED = 2**31 - 1
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
@@ -37,8 +39,9 @@ class OpenAIClient:
 
     def __init__(self, url: str, api_key: str, *, timeout_s: float) -> None:
         self.url = url
+        timeout = openai.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s))
         self._client = openai.AsyncOpenAI(
-            base_url=url, api_key=api_key or "none", max_retries=0, timeout=timeout_s
+            base_url=url, api_key=api_key or "none", max_retries=0, timeout=timeout
         )
 
     async def complete(

@@ -13,7 +13,7 @@ from runner.errors import InfraError
 from runner.game import Reply, Request
 from runner.policy.openai import CallFailed, OpenAIClient
 from runner.worker.job import ServerAddress
-from runner.worker.route import Route
+from runner.worker.route import Abandoned, Route
 
 _LONGEST_BACKOFF_S = 15.0
 
@@ -42,27 +42,32 @@ class Caller:
     ) -> tuple[Reply, int]:
         """The reply and how many tries it took. `salt` tells repeats of a seed apart.
 
-        Raises InfraError when the last try failed or no further one would help.
+        A call whose server is taken away is no try: it is made anew at the next server. Raises
+        InfraError when the last try failed or no further one would help.
         """
-        for tried in range(1, self._calls.tries + 1):
+        tried = 1
+        while True:
             server = await route.server(model.name)
             try:
-                reply = await self._client(server).complete(
+                call = self._client(server).complete(
                     request,
                     model=server.model,
                     sampling=model.sampling,
                     seed=salt,
                     llguidance=server.llguidance,
                 )
+                reply = await route.call(model.name, server, call)
+            except Abandoned:
+                continue
             except CallFailed as error:
                 if error.server_gone:
                     self._on_failure(server, str(error))
                 if not error.retryable or tried == self._calls.tries:
                     raise InfraError(f"{error} (try {tried} of {self._calls.tries})") from error
                 await route.pause(self._backoff(tried))
+                tried += 1
             else:
                 return replace(reply, model=model.name, server_id=server.server_id), tried
-        raise AssertionError("unreachable: the last try returns or raises")
 
     async def close(self) -> None:
         for client in self._clients.values():

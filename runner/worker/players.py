@@ -47,6 +47,9 @@ class Players:
         self._route = route
         self._baselines: dict[str, Policy] = {}
         self.tally = Tally()
+        """Of the episode, with what its recorded replies cost when they were made."""
+        self.asked = Tally()
+        """Of the replies that servers gave this attempt."""
         self.questions = 0
         self.tries: dict[tuple[str, int, int], int] = {}
         """How many tries each model call took, by step key."""
@@ -58,6 +61,7 @@ class Players:
         if recorded is not None:
             if name in self._job.models:
                 self.tally.add(recorded)
+            await asyncio.sleep(0)  # the record never waits; let the other episodes have their turn
             return recorded
         if name in self._job.models:
             reply, tries = await self._caller.complete(
@@ -65,8 +69,9 @@ class Players:
             )
             self.tries[request.seat, request.ordinal, request.retry] = tries
             self.tally.add(reply)
+            self.asked.add(reply)
             return reply
-        await asyncio.sleep(0)  # a baseline never waits; let the other episodes have their turn
+        await asyncio.sleep(0)  # nor does a baseline
         if name not in self._baselines:
             self._baselines[name] = BASELINES[name](self._salt)
         return await self._baselines[name](request)

@@ -1,15 +1,24 @@
 """Where an episode's calls go, and the wait while they can go nowhere.
 
-The scheduler's moves and pauses arrive here: a call asks for its server each time it is tried, so
-an episode goes on elsewhere between two calls and loses nothing but the call in flight.
+The scheduler's moves and pauses arrive here: a call asks for its server each time it is tried, and
+one in flight is given up when its server is taken away. So an episode goes on elsewhere between
+two calls and loses nothing but the calls in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
 
+from runner.worker.clock import Clock
 from runner.worker.job import ServerAddress
+
+T = TypeVar("T")
+
+
+class Abandoned(Exception):
+    """The call's server was taken away while it was under way: neither made nor failed."""
 
 
 class Route:
@@ -18,18 +27,47 @@ class Route:
     def __init__(self, servers: Mapping[str, ServerAddress]) -> None:
         self._servers = dict(servers)
         self._changed = asyncio.Event()
+        self._calls: dict[asyncio.Timeout, tuple[str, ServerAddress]] = {}
+        self.clock = Clock()
+        """The episode's; it stands still while a call waits for a server."""
 
     def reroute(self, servers: Mapping[str, ServerAddress]) -> None:
-        """Send calls to `servers` from now on; none pauses the episode at its next call."""
+        """Send calls to `servers` from now on; none pauses the episode.
+
+        Calls in flight to a server that no longer answers for their model are given up.
+        """
         self._servers = dict(servers)
         self._changed.set()
         self._changed = asyncio.Event()
+        now = asyncio.get_running_loop().time()
+        for scope, (model, server) in list(self._calls.items()):
+            if self._servers.get(model) != server:
+                del self._calls[scope]  # it may take a while to end, and ends once
+                scope.reschedule(now)
 
     async def server(self, model: str) -> ServerAddress:
         """The server that answers for `model`, as soon as there is one."""
-        while model not in self._servers:
-            await self._changed.wait()
+        if model not in self._servers:
+            with self.clock.held():
+                while model not in self._servers:
+                    await self._changed.wait()
         return self._servers[model]
+
+    async def call(self, model: str, server: ServerAddress, call: Awaitable[T]) -> T:
+        """What `call` to `server` brings. Raises Abandoned, with it cancelled, once the route has
+        another server for `model`, or none."""
+        # A timeout without a time: a scope to cancel, for less than a second task would cost.
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._calls[scope] = (model, server)
+                try:
+                    return await call
+                finally:
+                    self._calls.pop(scope, None)
+        except TimeoutError as error:
+            if scope.expired():
+                raise Abandoned from error
+            raise
 
     async def pause(self, seconds: float) -> None:
         """Wait `seconds`, or less if the route changes meanwhile."""

@@ -72,6 +72,7 @@ class Progress:
 
     live: int
     tally: Tally
+    """Of the replies that servers gave; those given again from the record are not among them."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class Worker:
 
     def _end(self, episode: str) -> None:
         attempt = self._live.pop(episode)
-        self._past = _sum([self._past, attempt.journal.players.tally])
+        self._past = _sum([self._past, attempt.journal.players.asked])
         self._ended.append(attempt)
         self._news.set()
 
@@ -245,7 +246,7 @@ class Worker:
         return checked(await game.play(attempt.table), attempt.table)
 
     def _progress(self) -> Progress:
-        tallies = [a.journal.players.tally for a in self._live.values()]
+        tallies = [a.journal.players.asked for a in self._live.values()]
         return Progress(len(self._live), _sum([self._past, *tallies]))
 
     def _note_failure(self, server: ServerAddress, reason: str) -> None:
@@ -256,8 +257,9 @@ class Worker:
 async def _play_to_end(
     playing: Coroutine[Any, Any, Outcome], time_s: float | None, attempt: _Attempt
 ) -> Ending:
+    clock = attempt.route.clock
     try:
-        async with asyncio.timeout(time_s) as clock:
+        async with clock.limit(time_s):
             ending = Ending(Status.finished, await playing)
     except LimitReached as reached:
         ending = Ending(Status.limit, stop_condition=reached.limit, error=str(reached))
@@ -267,7 +269,7 @@ async def _play_to_end(
         ending = Ending(Status.infra_error, error_type="InfraError", error=str(failure))
     except (Exception, asyncio.CancelledError, SystemExit) as bug:  # noqa: BLE001
         # A game is other people's code: its bugs are data, a CancelledError of its own too.
-        if isinstance(bug, TimeoutError) and clock.expired():
+        if isinstance(bug, TimeoutError) and clock.expired:
             detail = f"limits.time_s={time_s:g}"
             ending = Ending(Status.limit, stop_condition="time_s", error=detail)
         else:

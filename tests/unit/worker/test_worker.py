@@ -470,3 +470,31 @@ async def test_a_record_with_a_hole_does_no_harm(model: Model) -> None:
     before = await cut_off(model, 12, job("Long"))
     result, _ = await go_on(model, before[3:], job("Long"))
     assert result.status is Status.finished
+
+
+async def test_replies_from_the_record_are_no_calls_of_this_worker(model: Model) -> None:
+    sys.modules["duel_games"].__dict__["Long"] = Long
+    before = await cut_off(model, 20, job("Long"))
+    model.answer = moody
+    asked = len(model.bodies)
+    worker = Worker("worker-1", job("Long"))
+    await worker.deliver([Play(SPEC, 2, {"m": model.address()}, before)])
+    report = await collect_until(worker, lambda r: bool(r.results))
+    await worker.stop()
+    assert report.progress.tally.calls == len(model.bodies) - asked
+    assert report.results[0].episode_row["calls"] == len(before) + len(model.bodies) - asked
+
+
+async def test_a_long_replay_lets_others_have_their_turn(model: Model) -> None:
+    sys.modules["duel_games"].__dict__["Long"] = Long
+    before = await cut_off(model, 40, job("Long"))
+    worker = Worker("worker-1", job("Long"))
+    await worker.deliver([Play(SPEC, 2, {"m": model.address()}, before)])
+    turns = 0
+    while not worker._live[SPEC.id].journal.players.replay.used:
+        await asyncio.sleep(0)
+    while len(worker._live[SPEC.id].journal.players.replay.used) < len(before):
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= len(before) // 2 - 1, "two seats are asked at once"
+    await worker.stop()
