@@ -8,6 +8,7 @@ walk costs more CPU per call than all else together once a prompt has dozens of 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from runner.game import Kind, Reply, Request
 
 _CONNECT_S = 10.0
 """Longest wait for a connection: a host that is gone without a word costs no whole timeout."""
+_LAST_COUNT = 2**31 - 1
+_THINK, _END_THINK = "<think>", "</think>"
 _LAST_SEED = 2**31 - 1
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
@@ -109,30 +112,37 @@ def chat_body(
 
 
 def read_reply(raw: Any, *, latency_s: float) -> Reply:
-    """A `Reply` from a chat completion's JSON. Raises CallFailed when it is none."""
+    """A `Reply` from a chat completion's JSON. Raises CallFailed when it is none.
+
+    Numbers that are none count as not said. Reasoning in front of the text is taken off it.
+    """
     try:
         choice = raw["choices"][0]
         message = choice["message"]
-        text = message.get("content") or ""
+        content = message.get("content") or ""
         finish = choice.get("finish_reason") or "stop"
         usage = raw.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
-        meta = choice.get("meta_info") or {}
-        if not isinstance(text, str) or not isinstance(details, Mapping):
+        meta = choice.get("meta_info")
+        if not isinstance(content, str) or not isinstance(details, Mapping):
             raise TypeError("content is not text")
+        thought, text = split_reasoning(_whole(content))
+        said = message.get("reasoning_content")
         reply = Reply(
             text=text,
-            reasoning=message.get("reasoning_content") or "",
-            finish_reason=str(finish),
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            cached_tokens=int(details.get("cached_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
+            reasoning="\n".join(filter(None, (_whole(said), thought))),
+            finish_reason=_whole(finish),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            cached_tokens=_count(details.get("cached_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
             latency_s=latency_s,
-            queue_s=meta.get("queue_time"),
-            first_token_s=meta.get("first_token_latency"),
-            request_id=str(raw.get("id") or ""),
+            queue_s=_seconds(meta.get("queue_time")) if isinstance(meta, Mapping) else None,
+            first_token_s=(
+                _seconds(meta.get("first_token_latency")) if isinstance(meta, Mapping) else None
+            ),
+            request_id=_whole(raw.get("id")),
         )
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
         shown = json.dumps(raw, default=str)[:200]
         raise CallFailed(f"The server sent no chat completion: {shown}", retryable=True) from error
     if finish == "abort":
@@ -140,10 +150,43 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
     return reply
 
 
+def split_reasoning(text: str) -> tuple[str, str]:
+    """(reasoning, the rest): models without a parser of their own think aloud in `<think>` tags.
+
+    Without a closing tag all is reasoning. Where the chat template opened the tag, only the
+    closing one is in the text.
+    """
+    opened = text.lstrip().startswith(_THINK)
+    before, closing, after = text.partition(_END_THINK)
+    if not opened and not closing:
+        return "", text
+    return before.strip().removeprefix(_THINK).strip(), after.lstrip()
+
+
+def _whole(text: Any) -> str:
+    """Text without lone surrogates, which neither UTF-8 nor a table can hold."""
+    return str(text or "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _count(value: Any) -> int:
+    try:
+        return max(0, min(int(value or 0), _LAST_COUNT))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _seconds(value: Any) -> float | None:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
 def _status_failure(error: openai.APIStatusError, url: str) -> RunnerError:
     code, text = error.status_code, str(error.message)[:300]
     if code in (400, 413, 422) and any(
-        sign in text.lower() for sign in ("context", "too long", "longer than", "maximum", "exceed")
+        sign in text.lower() for sign in ("context", "too long", "longer than")
     ):
         return LimitReached("context_length", text)
     if code == 401 or code == 403:
