@@ -21,6 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from runner.errors import ModelFault
 from runner.game.layout import compose
 from runner.game.message import Kind, Message, Prompt, Reply, Request, Step
+from runner.game.schema import closed
+from runner.game.text import defused, defused_json, printable
 from runner.game.transcript import EventKind
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _QUOTED = 400
 """Characters of a refused reply that are shown back to its author."""
 
@@ -77,7 +78,10 @@ class Seat:
     def say(
         self, prompt: str, *, max_tokens: int | None = None, fallback: str | None = "(says nothing)"
     ) -> Coroutine[Any, Any, str]:
-        """Ask for free text. Control characters and an echoed `Name:` in front are taken off."""
+        """Ask for free text. Control characters and an echoed `Name:` in front are taken off.
+
+        A chat template's control tokens are broken up, here and in `answer`.
+        """
 
         def parse(text: str) -> Parsed:
             spoken = _clean(text, self.name)
@@ -147,11 +151,11 @@ class Seat:
     ) -> Coroutine[Any, Any, T]:
         """Ask for an object of type `schema`: a dataclass, a pydantic model, or a plain type."""
         adapter: TypeAdapter[T]
-        adapter, json_schema = _adapter(schema)  # type: ignore[arg-type]  # classes are hashable
+        adapter, shown, strict = _adapter(schema)  # type: ignore[arg-type]  # classes are hashable
 
         def parse(text: str) -> Parsed:
             try:
-                value = adapter.validate_json(_json_part(text))
+                value = adapter.validate_json(defused_json(_json_part(text)))
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"])) or "the reply"
@@ -163,10 +167,8 @@ class Seat:
                 return None
             return Parsed(fallback, adapter.dump_json(fallback).decode())
 
-        ask = f"{prompt}\nReply with JSON only, fitting this schema: {json.dumps(json_schema)}"
-        return self._ask(
-            Kind.answer, ask, parse, stand_in, schema=json_schema, max_tokens=max_tokens
-        )
+        ask = f"{prompt}\nReply with JSON only, fitting this schema: {json.dumps(shown)}"
+        return self._ask(Kind.answer, ask, parse, stand_in, schema=strict, max_tokens=max_tokens)
 
     def _ask(
         self,
@@ -230,11 +232,11 @@ class Seat:
                     if chosen is not None:
                         self._remember(ask, chosen.action)
                         return chosen.value
-                    shown = reply.text[:_QUOTED] or "(empty)"
+                    shown = defused(reply.text[:_QUOTED]) or "(empty)"
                     refused += [Message("assistant", shown), Message("user", str(error))]
                 else:
                     self._judged(request, reply, parsed)
-                    self._remember(ask, reply.text if schema else parsed.action)
+                    self._remember(ask, defused(reply.text) if schema else parsed.action)
                     return parsed.value
             raise AssertionError("unreachable: the last retry returns or raises")
 
@@ -286,8 +288,8 @@ def _json_part(text: str) -> str:
 
 
 def _clean(text: str, name: str) -> str:
-    text = _CONTROL.sub("", text).strip()
-    return re.sub(rf"^\**{re.escape(name)}\**\s*:\**\s*", "", text).strip()
+    text = printable(text).strip()
+    return defused(re.sub(rf"^\**{re.escape(name)}\**\s*:\**\s*", "", text).strip())
 
 
 @lru_cache(maxsize=4096)
@@ -301,6 +303,8 @@ def _choice_schema(labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _adapter(schema: type[Any]) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+def _adapter(schema: type[Any]) -> tuple[TypeAdapter[Any], dict[str, Any], dict[str, Any]]:
+    """What validates, the schema to show, and the schema to send."""
     adapter: TypeAdapter[Any] = TypeAdapter(schema)
-    return adapter, adapter.json_schema()
+    shown = adapter.json_schema()
+    return adapter, shown, closed(shown)
