@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 import statistics
@@ -81,14 +82,15 @@ def with_section(document: str, name: str, text: str) -> str:
 
 
 def machine() -> str:
-    """Processor, memory and versions, in one line."""
+    """Processor, memory, versions and load, in one line."""
     cpus = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
     gib = int(memory[1]) / 2**20 if memory else 0
     names = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
         f"{len(cpus)} × {cpus[0] if cpus else platform.machine()}, {gib:.0f} GiB RAM; "
-        f"Python {platform.python_version()}, {names}"
+        f"Python {platform.python_version()}, {names}; "
+        f"load of the last five minutes {os.getloadavg()[1]:.1f}"
     )
 
 

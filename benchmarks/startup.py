@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 from benchmarks.report import Report, arguments, spread
 from benchmarks.setup import product
@@ -11,6 +12,11 @@ from runner.record import read
 
 BEGINNING = ("games=werewolf", "n=1", "limits.turns=8")
 WHOLE = ("games=werewolf", "n=1")
+
+
+def began(step: dict[str, Any]) -> float:
+    """When a call was sent, in seconds since the epoch."""
+    return float(step["replied_at"].timestamp() - step["latency_s"])
 
 
 def played(overrides: tuple[str, ...]) -> dict[str, float]:
@@ -22,7 +28,7 @@ def played(overrides: tuple[str, ...]) -> dict[str, float]:
         game = read(run.run_dir, "episodes").to_pylist()[0]
     return {
         "Ray is up": datetime.fromisoformat(begun).timestamp() - run.began,
-        "first request": min(s["replied_at"].timestamp() - s["latency_s"] for s in steps) - run.began,
+        "first request": min(began(step) for step in steps) - run.began,
         "first move": min(step["replied_at"].timestamp() for step in steps) - run.began,
         "end": end,
         "game": game["duration_s"],
