@@ -120,11 +120,26 @@ def check(config: EndpointEngine, model: ModelConfig) -> None:
             "'engine.urls=[http://127.0.0.1:30000/v1]'."
         )
     for url in config.urls:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        host = _host(url)
+        if "@" in (host or url):
+            raise UsageError(
+                "engine.urls: a URL with user:password@ would show it in logs; take it out and "
+                f"put the key into ${config.api_key_env}."
+            )
+        if not host:
             raise UsageError(
                 f"engine.urls: {url!r} is no base URL; expected one like http://10.0.0.5:30000/v1."
             )
+
+
+def _host(url: str) -> str:
+    """What stands between `http://` and the path; "" where `url` is no base URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is no number
+    except ValueError:
+        return ""
+    return parts.netloc if parts.scheme in ("http", "https") else ""
 
 
 def probe(config: EndpointEngine, model: ModelConfig) -> None:

@@ -70,6 +70,28 @@ def test_a_configuration_that_cannot_work_is_refused(config: EngineConfig, why: 
         check(config, BUILTIN)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:s3cret@host/v1", "http://s3cret@host", "me:s3cret@host/v1", "http://me:s3/cret@h"],
+)
+def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    config = EndpointEngine(urls=["http://fine/v1", url], api_key_env=KEY_ENV)
+    with pytest.raises(UsageError, match=rf"put the key into \${KEY_ENV}") as refusal:
+        check(config, BUILTIN)
+    assert "s3" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_at_sign_in_the_path_is_no_password() -> None:
+    check(EndpointEngine(urls=["https://host/v1/@cf/model"]), BUILTIN)
+
+
+def test_a_url_that_cannot_be_read_is_refused() -> None:
+    for url in ("http://[::1/v1", "http://host:port/v1", "ftp://host/v1"):
+        with pytest.raises(UsageError, match="no base URL"):
+            check(EndpointEngine(urls=[url]), BUILTIN)
+
+
 def test_weights_are_checked_before_any_server_starts() -> None:
     with pytest.raises(UsageError, match="no such file"):
         check(LlamaCppEngine(), ModelConfig("m", "/no/such/weights.gguf"))
