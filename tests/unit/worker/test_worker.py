@@ -486,15 +486,21 @@ async def test_replies_from_the_record_are_no_calls_of_this_worker(model: Model)
 
 
 async def test_a_long_replay_lets_others_have_their_turn(model: Model) -> None:
-    sys.modules["duel_games"].__dict__["Long"] = Long
-    before = await cut_off(model, 40, job("Long"))
-    worker = Worker("worker-1", job("Long"))
+    class Monologue(Duel):
+        async def play(self, table: Table) -> Outcome:
+            for _ in range(40):
+                await table.seats[0].say("More.")
+            return Outcome({})
+
+    sys.modules["duel_games"].__dict__["Monologue"] = Monologue
+    before = await cut_off(model, 20, job("Monologue"))
+    assert len(before) == 20
+    worker = Worker("worker-1", job("Monologue"))
     await worker.deliver([Play(SPEC, 2, {"m": model.address()}, before)])
+    used = worker._live[SPEC.id].journal.players.replay.used
     turns = 0
-    while not worker._live[SPEC.id].journal.players.replay.used:
-        await asyncio.sleep(0)
-    while len(worker._live[SPEC.id].journal.players.replay.used) < len(before):
+    while len(used) < len(before):
         await asyncio.sleep(0)
         turns += 1
-    assert turns >= len(before) // 2 - 1, "two seats are asked at once"
     await worker.stop()
+    assert turns >= len(before)
