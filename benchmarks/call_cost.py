@@ -95,11 +95,12 @@ async def by_worker(job: Job, endpoint: Endpoint, episodes: int) -> float:
     model = next(iter(job.models))
     address = ServerAddress("server-0", endpoint.url, endpoint.model, endpoint.api_key)
     plan = plan_of("games=kuhn_poker", "engine=simulated", f"n={episodes}")
-    worker, ended, calls = Worker("worker-0", job), 0, 0
+    worker, ended, calls, ack = Worker("worker-0", job), 0, 0, 0
     begun = time.process_time()
     await worker.deliver([Play(spec, 1, {model: address}) for spec in plan.specs])
     while ended < episodes:
-        report = await worker.collect(1.0)
+        report = await worker.collect(1.0, ack)
+        ack = report.number
         ended += len(report.results)
         calls += len(report.steps)
     took = time.process_time() - begun

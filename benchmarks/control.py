@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.report import Report, arguments
 from benchmarks.setup import config_from
@@ -34,21 +35,17 @@ def counted() -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
     deliver, collect = WorkerHandle.deliver, WorkerHandle.collect
 
-    async def counting_deliver(self: WorkerHandle, orders: Sequence[Any]) -> None:
+    async def counting_deliver(self: WorkerHandle, *args: Any) -> None:
         counts["deliver"] += 1
-        counts["orders"] += len(orders)
-        await deliver(self, orders)
+        await deliver(self, *args)
 
-    async def counting_collect(self: WorkerHandle, wait_s: float) -> Any:
-        report = await collect(self, wait_s)
+    async def counting_collect(self: WorkerHandle, *args: Any) -> Any:
+        report = await collect(self, *args)
         counts["collect" if report.results else "heartbeat"] += 1
         return report
 
-    WorkerHandle.deliver, WorkerHandle.collect = counting_deliver, counting_collect  # type: ignore[method-assign]
-    try:
+    with patch.multiple(WorkerHandle, deliver=counting_deliver, collect=counting_collect):
         yield counts
-    finally:
-        WorkerHandle.deliver, WorkerHandle.collect = deliver, collect  # type: ignore[method-assign]
 
 
 def played(overrides: Sequence[str]) -> tuple[Counter[str], int, float, float]:

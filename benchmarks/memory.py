@@ -46,10 +46,12 @@ class Peaks:
 async def worker_alone(n: int) -> tuple[int, Peak]:
     """Play `n` episodes of random seats at once; the most that were live, and the memory."""
     plan = plan_of("games=werewolf", "seats.default=random", f"n={n}")
-    worker, peak, ended, live = Worker("worker-0", plan.job), Peak(), 0, 0
+    worker, peak = Worker("worker-0", plan.job), Peak()
+    ended = live = ack = 0
     await worker.deliver([Play(spec, 1, {}) for spec in plan.specs])
     while ended < n:
-        report = await worker.collect(_SAMPLE_S)
+        report = await worker.collect(_SAMPLE_S, ack)
+        ack = report.number
         ended += len(report.results)
         live = max(live, report.progress.live)
         peak.see(memory())
