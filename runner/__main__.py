@@ -22,7 +22,7 @@ import runner
 from runner.cli import Words, checked, help_text, worded
 from runner.config import RunConfig, load
 from runner.errors import RunnerError, UsageError
-from runner.run import recorded_words, run
+from runner.run import cut_off, recorded_words, run
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 STOPPED = (INTERRUPTED, 129, 143)
@@ -58,7 +58,11 @@ def main() -> None:
             sys.argv = [sys.argv[0], *words.for_hydra()]
         codes: list[int] = []
         _run_jobs(words, codes)
-        sys.exit(max(codes, default=0))
+        code = max(codes, default=0)
+        if cut_off():
+            sys.stdout.flush()
+            os._exit(code)
+        sys.exit(code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (RunnerError, HydraException, OmegaConfBaseException) as error:

@@ -1,6 +1,6 @@
 """The only door to Ray: connecting, placing, and thin actors around plain classes."""
 
-from runner.cluster.connect import Connection, connect, disconnect
+from runner.cluster.connect import Connection, connect, cut_off, disconnect
 from runner.cluster.crew import ActorDied, Crew, ServerHandle, ServerInfo, WorkerHandle
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "ServerInfo",
     "WorkerHandle",
     "connect",
+    "cut_off",
     "disconnect",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from runner.config import ClusterConfig
 from runner.errors import RunFailed, UsageError
 
 _KNOCK_S = 5.0
+_LEAVE_S = 20.0
+_cut_off = False
 _QUIET: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
@@ -77,8 +80,21 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that was started here ends. Ray's own end must not be cut short."""
-    ray.shutdown()
+    """Leave the cluster; one that was started here ends.
+
+    A Ray whose processes were ended from outside (a SIGTERM to the whole process group) would make
+    us wait for a minute and then end this process with its own exit code: `cut_off` says so.
+    """
+    global _cut_off
+    leaving = threading.Thread(target=ray.shutdown, name="ray.shutdown", daemon=True)
+    leaving.start()
+    leaving.join(_LEAVE_S)
+    _cut_off = leaving.is_alive()
+
+
+def cut_off() -> bool:
+    """Whether Ray did not let us leave: exit without its own clean-up, which would not end."""
+    return _cut_off
 
 
 def _join(address: str, namespace: str) -> None:

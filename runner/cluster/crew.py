@@ -25,7 +25,8 @@ from runner.errors import EngineError, RunnerError, UsageError
 from runner.worker import Job, Play, Report, Reroute, ServerAddress
 
 _PLACEMENT_S = 60.0
-_STOP_S = 20.0
+_STOP_S = 15.0
+_KILL_S = 5.0
 
 
 class ActorDied(RunnerError):
@@ -61,9 +62,11 @@ class _Handle:
         except RayError as error:
             raise ActorDied(_reason(error)) from error
 
-    def kill(self) -> None:
-        """End the actor's process at once."""
-        ray.kill(self._actor)
+    async def kill(self) -> None:
+        """End the actor's process at once. A Ray that is gone itself is not waited for."""
+        done = asyncio.to_thread(ray.kill, self._actor)
+        with contextlib.suppress(TimeoutError, RayError):
+            await asyncio.wait_for(done, _KILL_S)
 
 
 def _reason(error: RayError) -> str:
@@ -102,7 +105,7 @@ class ServerHandle(_Handle):
         """End the server, gently for a while, then at once."""
         with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
             await asyncio.wait_for(self._ask("stop"), _STOP_S)
-        self.kill()
+        await self.kill()
 
 
 class WorkerHandle(_Handle):

@@ -6,6 +6,7 @@ Nothing that was received is lost on any way out: signals wait while the last ro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,10 +83,17 @@ class Attempt:
             finally:
                 self._closing = True
                 try:
+                    # What is here is written before anything is waited for.
+                    await asyncio.to_thread(self._flush, recorder)
                     await self._driver.stop()
                 finally:
                     ending = await self._written_down(recorder, ending)
         return ending
+
+    def _flush(self, recorder: Recorder) -> None:
+        if not self._taken_over:
+            with contextlib.suppress(RunFailed):  # said again when the recorder is closed
+                recorder.flush()
 
     async def _written_down(self, recorder: Recorder, ending: Ending) -> Ending:
         """Write the last rows and the end; what that fails of is the ending, if nothing was."""

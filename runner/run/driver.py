@@ -170,7 +170,7 @@ class Driver:
         except (TimeoutError, RunnerError) as error:
             log.warning("%s did not answer at the end: %s", worker.worker_id, error)
         finally:
-            worker.kill()
+            await worker.kill()
 
     def observe(self, event: Event) -> None:
         """Tell the scheduler and do what it decides; nothing any more while stopping."""
@@ -273,7 +273,7 @@ class Driver:
             try:
                 await self._listen(worker)
             except ActorDied as error:
-                worker.kill()
+                await worker.kill()
                 del self._workers[worker.worker_id]
                 self.board.note(f"{worker.worker_id} died; its episodes go on elsewhere: {error}")
                 now = time.monotonic()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -34,6 +35,7 @@ from runner.run.console import Terminal, show_json
 from runner.run.plan import Plan, make_plan
 from runner.run.signals import interrupted_afterwards, unwinding
 
+_DISMISS_S = 5.0
 _ENDED_WELL = (Status.finished, Status.limit)
 
 
@@ -131,7 +133,9 @@ def _attempt(
         with _logging_to(f"{log_dir}/driver.log"):
             return asyncio.run(attempt.play())
     finally:
-        crew.dismiss()
+        dismissing = threading.Thread(target=crew.dismiss, daemon=True)
+        dismissing.start()
+        dismissing.join(_DISMISS_S)
 
 
 def _remove_if_empty(run_dir: str) -> None:

@@ -40,6 +40,16 @@ class Command:
         """Wait until the output holds `said`."""
         self.wait_for(lambda: said in self.output, f"{said!r}", timeout)
 
+    def until_begun(self, episodes: int, run_dir: str = "out") -> None:
+        """Wait until workers have begun so many episodes, by their logs."""
+        logs = self.cwd / run_dir / "logs"
+
+        def begun() -> bool:
+            texts = [log.read_text() for log in logs.glob("worker-*.log")]
+            return sum(text.count(" begins with seed ") for text in texts) >= episodes
+
+        self.wait_for(begun, f"{episodes} episodes")
+
     def wait_for(self, met: Callable[[], bool], what: str, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
         while not met():

@@ -60,7 +60,7 @@ def test_a_killed_servers_episodes_go_on_elsewhere_and_lose_nothing(
     )
     servers = ("runner.engine.simulated.serve", "--name victim")
     run.wait_for(lambda: len(pids_of(*servers)) == 2, "two servers")
-    run.until("12 running")
+    run.until_begun(12)
     time.sleep(3)  # replies of both servers
     os.kill(pids_of(*servers)[0], signal.SIGKILL)
     assert run.wait() == 0, run.output
@@ -89,7 +89,7 @@ def test_a_killed_workers_episodes_are_replayed_elsewhere(
         f"cluster.address={three_nodes.address}",
         **three_nodes.env,
     )
-    run.until("8 running")
+    run.until_begun(8)
     time.sleep(3)  # replies to replay
     workers = sorted(set(pids_of("ray::WorkerActor")) - before)
     os.kill(workers[0], signal.SIGKILL)

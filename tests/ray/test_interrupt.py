@@ -64,7 +64,7 @@ def test_ctrl_c_lets_running_episodes_end_and_the_run_goes_on_later(
     start: Start, tmp_path: Path
 ) -> None:
     run = start(*LONG, "n=40", "engine.slots=6", "model.name=interrupted")
-    run.until("6 running")
+    run.until_begun(6)
     run.signal(signal.SIGINT)
     assert run.wait() == 130, run.output
     assert "running episodes play to their end. Ctrl-C again stops now." in run.output
@@ -82,7 +82,7 @@ def test_ctrl_c_lets_running_episodes_end_and_the_run_goes_on_later(
 
 def test_a_second_ctrl_c_stops_now(start: Start, tmp_path: Path) -> None:
     run = start(*LONG, "n=40", "engine.latency_s=30", "model.name=interrupted")
-    run.until("32 running")
+    run.until_begun(32)
     run.signal(signal.SIGINT)
     run.until("Ctrl-C again stops now")
     begun = time.monotonic()
@@ -95,7 +95,7 @@ def test_a_second_ctrl_c_stops_now(start: Start, tmp_path: Path) -> None:
 
 def test_sigterm_stops_now_and_keeps_every_reply(start: Start, tmp_path: Path) -> None:
     run = start(*LONG, "n=40", "model.name=interrupted")
-    run.until("running")
+    run.until_begun(32)
     time.sleep(2.5)
     run.signal(signal.SIGTERM)
     assert run.wait() == 143, run.output

@@ -114,7 +114,7 @@ class Hand:
     async def halt(self) -> None:
         await self._remote(self.worker.stop())
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         self.dead.set()
 
 
@@ -218,7 +218,7 @@ async def test_a_dead_workers_episodes_are_played_by_another(crew: FakeCrew) -> 
     driver, rows, specs = driver_of(crew, "Slow", 40)
     playing = asyncio.create_task(driver.play(servers=0, workers=2))
     await asyncio.sleep(0.1)
-    crew.workers[0].kill()
+    await crew.workers[0].kill()
     async with asyncio.timeout(20):
         await playing
         await driver.stop()
