@@ -205,11 +205,13 @@ async def test_every_episode_ends_once(crew: FakeCrew) -> None:
 async def test_what_ended_before_stop_now_is_recorded(crew: FakeCrew, after_s: float) -> None:
     driver, rows, _ = driver_of(crew, "Slow", 400)
     playing = asyncio.create_task(driver.play(servers=0, workers=2))
-    await asyncio.sleep(0.2 + after_s)
+    async with asyncio.timeout(20):
+        while not rows.ends:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(after_s)
     playing.cancel()
     await asyncio.gather(playing, return_exceptions=True)
     await driver.stop()
-    assert rows.ends, "nothing had ended yet"
     asked = {step["episode_id"] for step in rows.rows["steps"]}
     assert rows.ends.keys() == asked, "an episode that ended was not recorded"
 
