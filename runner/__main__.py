@@ -23,10 +23,9 @@ from runner.cli import Words, checked, help_text, worded
 from runner.config import RunConfig, load
 from runner.errors import RunnerError, UsageError
 from runner.run import cut_off, recorded_words, run
+from runner.run.signals import INTERRUPTED, TERMINATED
 
-USAGE, FAILED, INTERRUPTED = 2, 1, 130
-STOPPED = (INTERRUPTED, 129, 143)
-"""Exit codes after Ctrl-C, SIGHUP and SIGTERM: the rest of a sweep is not begun."""
+USAGE, FAILED = 2, 1
 
 
 def conf_dir() -> Path:
@@ -77,7 +76,7 @@ def _run_jobs(words: Words, codes: list[int]) -> None:
         hydra_config = HydraConfig.get()
         sweep = hydra_config.job.num if hydra_config.mode is RunMode.MULTIRUN else None
         own = words if sweep is None else Words(words.options, list(hydra_config.overrides.task))
-        if codes and codes[-1] in STOPPED:
+        if codes and codes[-1] in (INTERRUPTED, TERMINATED):  # the rest of a sweep is not begun
             return
         try:
             config, text = config_of(tree), OmegaConf.to_yaml(tree)

@@ -129,7 +129,7 @@ class Driver:
         over = asyncio.create_task(self._quiet.wait())
         try:
             self._look_whether_over()
-            pending: set[asyncio.Task[Any]] = {over, *running}
+            pending: set[asyncio.Future[Any]] = {over, self._outbox.broken, *running}
             while not over.done():
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:

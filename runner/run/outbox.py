@@ -39,6 +39,8 @@ class Outbox:
         self._records = records
         self._waiting: dict[str, list[Order]] = {}
         self._posting: dict[str, asyncio.Task[None]] = {}
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails with the bug that kept an order from being delivered; an order never vanishes."""
 
     def send(self, worker_id: str, order: Order) -> None:
         """Queue `order`; what is queued while a delivery is under way makes the next one."""
@@ -48,6 +50,7 @@ class Outbox:
 
     async def close(self) -> None:
         """Deliver nothing more."""
+        self.broken.cancel()
         tasks = list(self._posting.values())
         for task in tasks:
             task.cancel()
@@ -61,6 +64,9 @@ class Outbox:
                     await worker.deliver(await self._with_records(orders))
         except ActorDied:
             log.warning("%s died with orders under way", worker_id)
+        except Exception as bug:  # noqa: BLE001  # handed on to whoever waits for `broken`
+            if not self.broken.done():
+                self.broken.set_exception(bug)
         finally:
             del self._posting[worker_id]
 

@@ -277,3 +277,23 @@ async def test_drain_lets_running_episodes_end_and_begins_none(crew: FakeCrew) -
         await playing
         await driver.stop()
     assert len(rows.ends) == begun < 600
+
+
+async def test_an_order_that_cannot_be_delivered_stops_the_run(crew: FakeCrew) -> None:
+    driver, _, _ = driver_of(crew, "Quick", 3)
+    hire = crew.worker
+
+    def hire_deaf(index: int, job: Job, *, life: int) -> Hand:
+        hand = hire(index, job, life=life)
+
+        async def deliver(orders: Any) -> None:
+            raise TypeError("cannot pickle the order")
+
+        hand.deliver = deliver  # type: ignore[method-assign]
+        return hand
+
+    crew.worker = hire_deaf  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match="cannot pickle the order"):
+        async with asyncio.timeout(10):
+            await driver.play(servers=0, workers=1)
+    await driver.stop()
