@@ -163,7 +163,7 @@ async def run(repeats: int) -> Report:
     model = replace(next(iter(plan.models.values())), context_length=10**6)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "server.log")
-        engine = make_engine(plan.config.engine, model, index=0, log_path=log, host="127.0.0.1")
+        engine = make_engine(plan.config.engine, model, index=0, log_path=log)
         try:
             endpoint = await engine.start()
             for case in CASES:

@@ -23,7 +23,7 @@ async def bare(plan: Plan, run_dir: Path) -> Timing:
     model = next(iter(plan.models.values()))
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "server.log")
-        engine = make_engine(plan.config.engine, model, index=0, log_path=log, host="127.0.0.1")
+        engine = make_engine(plan.config.engine, model, index=0, log_path=log)
         try:
             endpoint = await engine.start()
             return await ask_again(await episodes(plan, run_dir, endpoint), endpoint)

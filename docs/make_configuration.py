@@ -25,6 +25,8 @@ SECTIONS = [
     ("model", "model", config.ModelConfig),
     ("model.sampling", "model.sampling", config.Sampling),
     ("engine=auto", "engine", config.AutoEngine),
+    ("engine=sglang", "engine", config.SGLangEngine),
+    ("engine=vllm", "engine", config.VLLMEngine),
     ("engine=llamacpp", "engine", config.LlamaCppEngine),
     ("engine=endpoint", "engine", config.EndpointEngine),
     ("engine=simulated", "engine", config.SimulatedEngine),
@@ -95,10 +97,14 @@ def _type(hint: Any) -> str:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         limits = [limit for info in arguments[1:] for limit in info.metadata]
+        if not limits:
+            return _type(arguments[0])
         return " ".join([_type(arguments[0]), ", ".join(map(_limit, limits))])
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):
+        if all(is_dataclass(one) or one is type(None) for one in arguments):
+            return "mapping as for `engine`, or null"
         return " or ".join(_type(one) for one in arguments)
     if origin is list:
         return f"list of {_type(arguments[0])}"

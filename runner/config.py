@@ -6,9 +6,20 @@ a checked `RunConfig`. Nothing in here starts anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -48,22 +59,6 @@ class Sampling:
     """Strings that end a free-text reply. Small models go on for others: stop them at a newline."""
     extra_body: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request, for what one server offers and others do not."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What is served and how it is asked: group `model`."""
-
-    name: str
-    """Name in results and in `seats`."""
-    path: str
-    """GGUF file, directory or hub id; for an endpoint the model name it knows. `builtin:` weights
-    come from a package index."""
-    context_length: Positive = 8192
-    """Tokens of prompt and reply together that one request may have."""
-    replicas: Positive | None = None
-    """How many servers; as many as the cluster has room for when not given."""
-    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -130,9 +125,132 @@ class SimulatedEngine:
     """From SIGTERM to SIGKILL."""
 
 
+@dataclass(frozen=True)
+class SGLangEngine:
+    """SGLang servers, each on GPUs of its own: the default on a cluster with GPUs."""
+
+    name: Literal["sglang"] = "sglang"
+    python: str | None = None
+    """Python in whose environment SGLang lies, on every node; `runner`'s own when not given."""
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+    """A Ray runtime environment for the server, such as `{pip: ["sglang==0.5.23"]}`."""
+    slots: Positive | None = None
+    """Episodes at once per server; its KV tokens / `model.context_length` when not given."""
+    mem_fraction_static: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """Share of GPU memory for weights and KV cache; the rest is for activations and CUDA graphs."""
+    chunked_prefill_size: int = 8192
+    """Most prompt tokens of one prefill step; -1 does not split prompts."""
+    max_running_requests: Positive | None = None
+    """Most requests decoded at once; what SGLang finds when not given."""
+    max_total_tokens: Positive | None = None
+    """Size of the KV cache in tokens; what the memory allows when not given. For tests."""
+    schedule_policy: str = "fcfs"
+    """Order of the server's own queue."""
+    enable_p2p_check: bool = True
+    """Test access between GPUs instead of trusting the driver; needed on some PCIe machines."""
+    enable_torch_compile: bool = False
+    """Pays for an 8B model on one GPU with small batches; not for 70B on 4 GPUs. Slow to start."""
+    enable_cache_report: bool = True
+    """Report cached tokens per call; without it, `cached_tokens` in the results are 0."""
+    enable_metrics: bool = True
+    """Serve `/metrics`; without it there is no hit rate over a window, nor a stall probe."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """`cpu` takes no GPU: for tests, and for processors that SGLang supports."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Any other flag of SGLang's: `{dtype: bfloat16, disable-radix-cache: true}`."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Further environment variables of the server, such as NCCL_SOCKET_IFNAME."""
+    host: str | None = None
+    """Address to listen on; loopback or the node's, as the cluster needs it, when not given."""
+    port_range: tuple[int, int] = (24000, 24999)
+    """Ports to choose from, below the range that systems hand out by themselves."""
+    gpu_check: Literal["refuse", "warn", "off"] = "refuse"
+    """What to do about a GPU that other processes use already."""
+    stall_s: Seconds = 180.0
+    """A server with requests that makes no token for so long counts as hung and is restarted."""
+    start_timeout_s: Seconds = 1800.0
+    """Longest time from launch to healthy; 70B weights over a network take many minutes."""
+    stop_grace_s: Seconds = 10.0
+    """From SIGTERM to SIGKILL."""
+
+
+@dataclass(frozen=True)
+class VLLMEngine:
+    """vLLM servers, each on GPUs of its own; the same knobs as for SGLang."""
+
+    name: Literal["vllm"] = "vllm"
+    python: str | None = None
+    """Python in whose environment vLLM lies, on every node; `runner`'s own when not given."""
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+    """A Ray runtime environment for the server, such as `{pip: ["vllm"]}`."""
+    slots: Positive | None = None
+    """Episodes at once per server; its KV tokens / `model.context_length` when not given."""
+    mem_fraction_static: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """`--gpu-memory-utilization`: counts activations too, so it is set higher than SGLang's."""
+    chunked_prefill_size: int = 8192
+    """`--max-num-batched-tokens`: most tokens of one step; -1 does not split prompts."""
+    max_running_requests: Positive | None = None
+    """`--max-num-seqs`."""
+    schedule_policy: str = "fcfs"
+    """`--scheduling-policy`: fcfs or priority."""
+    enable_p2p_check: bool = True
+    """False trusts the driver (VLLM_SKIP_P2P_CHECK=1)."""
+    enable_torch_compile: bool = True
+    """False is `--enforce-eager`, without compilation and CUDA graphs: starts fast, runs slowly."""
+    enable_cache_report: bool = True
+    """`--enable-prompt-tokens-details`: cached tokens per call."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """`cpu` takes no GPU; it needs vLLM's build for CPUs."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Any other flag of vLLM's: `{dtype: auto, disable-custom-all-reduce: true}`."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Further environment variables of the server, such as NCCL_SOCKET_IFNAME."""
+    host: str | None = None
+    """Address to listen on; loopback or the node's, as the cluster needs it, when not given."""
+    port_range: tuple[int, int] = (25000, 25999)
+    """Ports to choose from, below the range that systems hand out by themselves."""
+    gpu_check: Literal["refuse", "warn", "off"] = "refuse"
+    """What to do about a GPU that other processes use already."""
+    stall_s: Seconds = 180.0
+    """A server with requests that makes no token for so long counts as hung and is restarted."""
+    start_timeout_s: Seconds = 1800.0
+    """Longest time from launch to healthy; 70B weights over a network take many minutes."""
+    stop_grace_s: Seconds = 10.0
+    """From SIGTERM to SIGKILL."""
+
+
 EngineConfig = Annotated[
-    AutoEngine | LlamaCppEngine | EndpointEngine | SimulatedEngine, Field(discriminator="name")
+    AutoEngine | SGLangEngine | VLLMEngine | LlamaCppEngine | EndpointEngine | SimulatedEngine,
+    Field(discriminator="name"),
 ]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is served and how it is asked: group `model`, and each entry of `models`."""
+
+    name: str
+    """Name in results and in `seats`; in `models`, the key it stands under."""
+    path: str
+    """GGUF file, directory or hub id; for an endpoint the model name it knows. `builtin:` weights
+    come from a package index."""
+    context_length: Positive = 8192
+    """Tokens of prompt and reply together that one request may have."""
+    tp: Positive = 1
+    """GPUs of one replica (tensor parallelism); beyond a node's GPUs it spans several nodes."""
+    replicas: Positive | None = None
+    """How many servers; as many as the cluster has room for when not given."""
+    share: Annotated[float, Field(gt=0)] = 1.0
+    """With several models and no `replicas`: its part of the GPUs, relative to the others'."""
+    embedding: bool = False
+    """Whether it is an embedding model, which answers `table.embed` and takes no seat."""
+    reasoning_parser: str | None = None
+    """SGLang's name of the parser that takes the reasoning off a reply."""
+    args: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Further flags of its server, by engine: `{sglang: {quantization: fp8}}`."""
+    engine: EngineConfig | None = None
+    """What serves this model, where it is not the run's `engine`: an API beside own servers."""
+    sampling: Sampling = field(default_factory=Sampling)
 
 
 @dataclass(frozen=True)
@@ -144,6 +262,8 @@ class SlotScheduler:
     """Episodes at once per server; what the engine says when not given."""
     max_attempts: Positive = 3
     """Times an episode is begun before infrastructure failures set it aside."""
+    pace: Annotated[float, Field(gt=0)] = 4.0
+    """Episodes per second that a server takes at most when it comes back after a failure."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +282,8 @@ class ClusterConfig:
     """Processes that play episodes; one per server when not given."""
     worker_slots: Positive = 256
     """Episodes at once per worker; they wait for models nearly all the time."""
+    patience_s: Seconds = 300.0
+    """How long a run waits for a server of a model once none is left: nodes may come back."""
 
 
 @dataclass(frozen=True)
@@ -221,12 +343,18 @@ class RunConfig:
     """Seed of the first episode; the next ones count up."""
     repeats: Positive = 1
     """Plays of each seed; 2 plays every deal twice."""
+    models: dict[str, ModelConfig] = field(default_factory=dict)
+    """Further models by name. Those that `seats` names by a file of `conf/model` are added here."""
     seats: dict[str, str] = field(default_factory=lambda: {"default": "model"})
-    """Who plays: seat name, role or `default` → `model`, the model's name, or `random`."""
+    """Who plays: seat name, role or `default` → `model`, the name of a model, or `random`."""
+    embedder: str | None = None
+    """Who answers `table.embed`: the name of an embedding model, or `hashing`, which needs none."""
     layout: Literal["public_first", "dialogue"] = "public_first"
     """Order of a prompt; public_first shares one history between all seats of a table."""
     retries: Annotated[int, Field(ge=0)] = 2
     """Times a reply that is no legal move is asked again."""
+    dry_run: bool = False
+    """Print what would be started, where, with which command lines, and start nothing."""
     run_dir: str | None = None
     """Where results go; outputs/<game>/<time> when not given. Give an old one to go on with it."""
     limits: Limits = field(default_factory=Limits)
@@ -237,6 +365,9 @@ class RunConfig:
 
 def load(tree: Mapping[str, Any]) -> RunConfig:
     """The checked configuration of a composed tree of plain values. Raises UsageError."""
+    models = tree.get("models") or {}
+    named = {name: {**(model or {}), "name": name} for name, model in models.items()}
+    tree = {**tree, "models": named}
     reject_unknown_keys(tree, RunConfig)
     return check(RunConfig, tree)
 
@@ -260,8 +391,25 @@ def reject_unknown_keys(tree: Mapping[str, Any], schema: type[Any], at: str = ""
     for key, value in tree.items():
         if key not in known:
             raise UsageError(f"Unknown key '{at}{key}'.{near_miss(key, known)}")
-        if is_dataclass(hints[key]) and isinstance(value, Mapping):
-            reject_unknown_keys(value, hints[key], f"{at}{key}.")
+        if isinstance(value, Mapping):
+            for part, inner, place in _sections(hints[key], value, f"{at}{key}."):
+                reject_unknown_keys(inner, part, place)
+
+
+def _sections(
+    hint: Any, value: Mapping[str, Any], at: str
+) -> Iterator[tuple[type[Any], Mapping[str, Any], str]]:
+    """The dataclasses that `value` must fit where it stands for a field of type `hint`."""
+    if is_dataclass(hint):
+        yield cast(type[Any], hint), value, at
+    elif get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
+        for name, inner in value.items():
+            if isinstance(inner, Mapping):
+                yield get_args(hint)[1], inner, f"{at}{name}."
+    elif get_origin(hint) in (Union, UnionType):  # told apart by their names
+        for kind in get_args(hint):
+            if is_dataclass(kind) and getattr(kind, "name", None) == value.get("name"):
+                yield cast(type[Any], kind), value, at
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class EngineError(RunFailed):
     """A model server did not start or stopped answering. The message ends with its log's tail."""
 
 
+class EngineStalled(EngineError):
+    """A model server answers but makes no token for its requests: it hangs."""
+
+
 class EpisodeEnd(RunnerError):
     """Base of the errors that end one episode and no other."""
 

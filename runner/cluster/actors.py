@@ -10,7 +10,7 @@ from pathlib import Path
 import ray
 
 from runner.config import EngineConfig, ModelConfig
-from runner.engine import Endpoint, Engine, EngineStats, make_engine
+from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine
 from runner.worker import Job, Play, Report, Reroute, Worker
 
 
@@ -35,7 +35,7 @@ class Server:
         host = "127.0.0.1" if loopback else ray.util.get_node_ip_address()
         Path(log_path).parent.mkdir(parents=True, exist_ok=True)
         self._engine: Engine = make_engine(
-            config, model, index=index, log_path=Path(log_path), host=host
+            config, model, index=index, log_path=Path(log_path), place=Place(host)
         )
 
     def __repr__(self) -> str:

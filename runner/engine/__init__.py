@@ -1,14 +1,24 @@
 """The engine room: one model server of any kind, started, watched and stopped."""
 
-from runner.engine.base import Endpoint, Engine, EngineStats
-from runner.engine.choose import check, count, make_engine, prepare, resolve_auto, version
+from runner.engine.base import Endpoint, Engine, EngineStats, Place
+from runner.engine.choose import (
+    Demand,
+    check,
+    demand,
+    make_engine,
+    prepare,
+    resolve_auto,
+    version,
+)
 
 __all__ = [
+    "Demand",
     "Endpoint",
     "Engine",
     "EngineStats",
+    "Place",
     "check",
-    "count",
+    "demand",
     "make_engine",
     "prepare",
     "resolve_auto",

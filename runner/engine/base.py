@@ -7,6 +7,20 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where one process group of a server runs; a server over several nodes has one on each."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on, which others must reach if they are to call it."""
+    nodes: int = 1
+    """Nodes that the server spans."""
+    rank: int = 0
+    """Which of them this is; rank 0 answers requests."""
+    meet: str | None = None
+    """host:port at which the parts of one server find each other; given when `nodes` > 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a server answers."""
 
@@ -20,6 +34,8 @@ class Endpoint:
     """Episodes it can hold at once, as far as the engine knows."""
     llguidance: bool = False
     """Whether it takes llguidance grammars, which are stricter than a JSON schema."""
+    meta_info: bool = False
+    """Whether it takes `return_meta_info`, which says what a call waited for (SGLang)."""
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, slots={self.slots})"
@@ -39,6 +55,10 @@ class EngineStats:
     """Tokens in the KV cache that requests refer to."""
     kv_capacity: int | None = None
     """Tokens the KV cache can hold."""
+    kv_evictable: int | None = None
+    """Tokens in the KV cache that no request refers to: kept for a prompt that may come back."""
+    retracted: int | None = None
+    """Requests that lost their place in the batch because the KV cache was full, by now."""
     cache_hit: float | None = None
     """Share of prompt tokens found in the cache since the previous sample, 0..1."""
     decode_tps: float | None = None
@@ -50,7 +70,8 @@ class Engine(Protocol):
 
     `start` raises EngineError, with the tail of the server's log, when it does not become healthy.
     It raises UsageError when the configuration is at fault (a key, a URL, a model's name).
-    After `stop` no process of it is left. `stats` raises EngineError when it does not answer.
+    After `stop` no process of it is left. `stats` raises EngineError when it does not answer, and
+    EngineStalled when it answers and yet does not work: that is not worth asking again.
     """
 
     async def start(self) -> Endpoint: ...

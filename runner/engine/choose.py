@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
+from importlib.util import find_spec
 from pathlib import Path
 
 import runner
@@ -14,25 +16,34 @@ from runner.config import (
     EngineConfig,
     LlamaCppEngine,
     ModelConfig,
+    SGLangEngine,
     SimulatedEngine,
+    VLLMEngine,
 )
 from runner.engine import endpoint, llamacpp
-from runner.engine.base import Engine
+from runner.engine.base import Engine, Place
 from runner.engine.llamacpp import LlamaCppServer
 from runner.engine.simulated import SimulatedServer
 from runner.errors import UsageError
 
 
-def resolve_auto(config: EngineConfig, model: ModelConfig) -> EngineConfig:
-    """`config`, with `auto` replaced by the engine that the weights ask for. Raises UsageError."""
+def resolve_auto(config: EngineConfig, model: ModelConfig, gpus: float) -> EngineConfig:
+    """`config`, with `auto` replaced by what fits the weights and a cluster of `gpus` GPUs.
+
+    SGLang where there are GPUs; llama.cpp for GGUF files, and for built-in weights where there are
+    no GPUs or no SGLang. Raises UsageError when nothing fits.
+    """
     if not isinstance(config, AutoEngine):
         return config
-    if model.path.startswith("builtin:") or model.path.endswith(".gguf"):
+    builtin = model.path.startswith("builtin:")
+    if model.path.endswith(".gguf") or (builtin and not (gpus and find_spec("sglang"))):
         return LlamaCppEngine()
+    if gpus:
+        return SGLangEngine()
     raise UsageError(
-        f"engine=auto finds no engine for model.path={model.path}. For a server that already runs: "
-        f"engine=endpoint 'engine.urls=[http://host:30000/v1]'; for the CPU: a GGUF file as "
-        f"model.path; without a model: engine=simulated."
+        f"engine=auto: model.path={model.path} needs GPUs, and the cluster has none. For a server "
+        f"that already runs: engine=endpoint 'engine.urls=[http://host:30000/v1]'; for the CPU: a "
+        f"GGUF file as model.path; without a model: engine=simulated."
     )
 
 
@@ -60,39 +71,55 @@ def prepare(config: EngineConfig, model: ModelConfig, say: Callable[[str], None]
 
 
 def make_engine(
-    config: EngineConfig, model: ModelConfig, *, index: int, log_path: Path, host: str
+    config: EngineConfig,
+    model: ModelConfig,
+    *,
+    index: int = 0,
+    log_path: Path,
+    place: Place = Place(),  # noqa: B008  # frozen
 ) -> Engine:
-    """Server number `index` of this configuration (from 0), not started.
+    """Server number `index` of this configuration (from 0) at `place`, not started.
 
-    Its output goes to `log_path`; it listens on `host`, which other nodes must reach if they are
-    to call it.
+    Its output goes to `log_path`. `engine=auto` must be resolved.
     """
     match config:
         case LlamaCppEngine():
-            return LlamaCppServer(config, model, log_path=log_path, host=host)
+            return LlamaCppServer(config, model, log_path=log_path, host=place.host)
         case SimulatedEngine():
-            return SimulatedServer(config, model, log_path=log_path, host=host)
+            return SimulatedServer(config, model, log_path=log_path, host=place.host)
         case EndpointEngine():
             return endpoint.EndpointServer(config, model, url=config.urls[index])
-        case AutoEngine():
-            return make_engine(
-                resolve_auto(config, model), model, index=index, log_path=log_path, host=host
-            )
+        case _:
+            raise ValueError(f"engine={config.name} cannot be started")
 
 
-def count(config: EngineConfig, model: ModelConfig, nodes: int = 1) -> int:
-    """How many servers to start on a cluster of `nodes` machines.
+@dataclass(frozen=True)
+class Demand:
+    """What the servers of one model need of a cluster."""
 
-    One per URL for endpoints, whatever `model.replicas` says; else `model.replicas`; else what
-    the engine says: one per node for llama.cpp, which uses all cores of its node.
+    gpus: int
+    """Of one replica; beyond those of a node it spans several. 0: it works on the CPU."""
+    cpus: float
+    """Of one replica on each of its nodes."""
+    replicas: int | None
+    """How many; None: as many as there is room for (without GPUs: one per node)."""
+
+
+def demand(config: EngineConfig, model: ModelConfig) -> Demand:
+    """What `model` served by `config` asks of a cluster.
+
+    One server per URL for endpoints, whatever `model.replicas` says; else `model.replicas`; else
+    one per node for llama.cpp, which uses all cores of its node, and as many as there are GPUs for.
     """
     match config:
         case EndpointEngine():
-            return len(config.urls)
+            return Demand(0, 0.0, len(config.urls))
         case SimulatedEngine():
-            return model.replicas or config.servers
+            return Demand(0, 1.0, model.replicas or config.servers)
+        case SGLangEngine() | VLLMEngine() if config.device == "cuda":
+            return Demand(model.tp, 1.0, model.replicas)
         case _:
-            return model.replicas or nodes
+            return Demand(0, 1.0, model.replicas)
 
 
 def version(config: EngineConfig) -> str:
@@ -102,10 +129,8 @@ def version(config: EngineConfig) -> str:
             return f"xllamacpp {_installed('xllamacpp')}"
         case SimulatedEngine():
             return f"simulated {runner.__version__}"
-        case EndpointEngine():
-            return "endpoint"
-        case AutoEngine():
-            return "auto"
+        case _:
+            return config.name
 
 
 def _installed(package: str) -> str:
@@ -116,7 +141,7 @@ def _installed(package: str) -> str:
 
 
 def _check_ports(config: EngineConfig) -> None:
-    if isinstance(config, LlamaCppEngine | SimulatedEngine):
+    if not isinstance(config, AutoEngine | EndpointEngine):
         low, high = config.port_range
         if not 1 <= low <= high <= 65535:
             raise UsageError(

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from runner.cluster import Connection, Crew, connect, disconnect
 from runner.config import RunConfig, plain
-from runner.engine import count, prepare
+from runner.engine import demand, prepare
 from runner.episode import EpisodeSpec, Status
 from runner.errors import UsageError
 from runner.record import (
@@ -173,7 +173,8 @@ def _announce(terminal: Terminal, plan: Plan, left: int) -> None:
 
 def _size(plan: Plan, connection: Connection) -> Size:
     """One server per replica, node or URL; one worker per server unless configured."""
-    servers = count(plan.config.engine, plan.config.model, connection.nodes) if plan.models else 0
+    wanted = demand(plan.config.engine, plan.config.model).replicas or connection.nodes
+    servers = wanted if plan.models else 0
     cpus = max(1, int(connection.cpus))
     workers = plan.config.cluster.workers or max(1, min(servers or cpus, cpus))
     return Size(servers, workers)

@@ -65,7 +65,7 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
     table = _seated(game, rules, config)
     models = {config.model.name: config.model} if config.model.name in table.values() else {}
     if models:
-        config = replace(config, engine=resolve_auto(config.engine, config.model))
+        config = replace(config, engine=resolve_auto(config.engine, config.model, 0))
         check_engine(config.engine, config.model)
     run_dir = _run_dir(config, sweep)
     content = {

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 async def test_choices_are_legal_and_compact(tmp_path: Path) -> None:
     model = ModelConfig("smollm2", "builtin:smollm2-135m-instruct", context_length=2048)
     log = tmp_path / "server.log"
-    engine = make_engine(LlamaCppEngine(slots=1), model, index=0, log_path=log, host="127.0.0.1")
+    engine = make_engine(LlamaCppEngine(slots=1), model, index=0, log_path=log)
     endpoint = await engine.start()
     client = OpenAIClient(endpoint.url, endpoint.api_key, timeout_s=60)
     steps: list[Step] = []

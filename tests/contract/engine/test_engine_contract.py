@@ -45,7 +45,7 @@ async def make(
         monkeypatch.setenv(KEY_ENV, there.api_key)
         config = EndpointEngine(urls=[there.url], api_key_env=KEY_ENV)
         model = ModelConfig("m", there.model)
-        return make_engine(config, model, index=0, log_path=tmp_path / "e.log", host="")
+        return make_engine(config, model, index=0, log_path=tmp_path / "e.log")
 
     yield new
     for server in elsewhere:
@@ -261,7 +261,7 @@ async def test_weights_that_llama_cpp_cannot_load_show_the_end_of_its_log(tmp_pa
     config, model = LlamaCppEngine(), ModelConfig("m", str(weights))
     check(config, model)
     log_path = tmp_path / "server.log"
-    engine = make_engine(config, model, index=0, log_path=log_path, host="127.0.0.1")
+    engine = make_engine(config, model, index=0, log_path=log_path)
     with pytest.raises(EngineError) as caught:
         await engine.start()
     message = str(caught.value)

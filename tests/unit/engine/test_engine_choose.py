@@ -15,9 +15,11 @@ from runner.config import (
     EngineConfig,
     LlamaCppEngine,
     ModelConfig,
+    SGLangEngine,
     SimulatedEngine,
+    VLLMEngine,
 )
-from runner.engine import check, count, make_engine, resolve_auto, version
+from runner.engine import Demand, check, demand, make_engine, resolve_auto, version
 from runner.engine.endpoint import EndpointServer, probe
 from runner.engine.llamacpp.server import threads_for
 from runner.errors import EngineError, RunnerError, UsageError
@@ -28,27 +30,40 @@ KEY_ENV = "RUNNER_TEST_KEY"
 
 
 def test_auto_becomes_llama_cpp_for_weights_that_it_reads() -> None:
-    assert resolve_auto(AutoEngine(), BUILTIN) == LlamaCppEngine()
-    assert resolve_auto(AutoEngine(), replace(HUB, path="/models/x.gguf")) == LlamaCppEngine()
+    gguf = replace(HUB, path="/models/x.gguf")
+    assert resolve_auto(AutoEngine(), BUILTIN, 0) == LlamaCppEngine()
+    assert resolve_auto(AutoEngine(), gguf, 0) == LlamaCppEngine()
+    assert resolve_auto(AutoEngine(), gguf, 8) == LlamaCppEngine()
+
+
+def test_auto_becomes_sglang_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_auto(AutoEngine(), HUB, 8) == SGLangEngine()
+    monkeypatch.setattr("runner.engine.choose.find_spec", lambda name: name == "sglang")
+    assert resolve_auto(AutoEngine(), BUILTIN, 8) == SGLangEngine()
+    monkeypatch.setattr("runner.engine.choose.find_spec", lambda name: None)
+    assert resolve_auto(AutoEngine(), BUILTIN, 8) == LlamaCppEngine()
 
 
 def test_auto_says_what_to_set_for_other_weights() -> None:
     with pytest.raises(UsageError, match=r"org/model-8b.*engine=endpoint.*engine\.urls"):
-        resolve_auto(AutoEngine(), HUB)
+        resolve_auto(AutoEngine(), HUB, 0)
 
 
 def test_a_chosen_engine_is_left_alone() -> None:
-    assert resolve_auto(SimulatedEngine(slots=3), HUB) == SimulatedEngine(slots=3)
+    assert resolve_auto(SimulatedEngine(slots=3), HUB, 8) == SimulatedEngine(slots=3)
 
 
-def test_how_many_servers() -> None:
+def test_what_a_model_asks_of_a_cluster() -> None:
     three = replace(BUILTIN, replicas=3)
     urls = EndpointEngine(urls=["http://a/v1", "http://b/v1"])
-    assert count(urls, three) == 2
-    assert count(SimulatedEngine(servers=5), BUILTIN) == 5
-    assert count(SimulatedEngine(servers=5), three) == 3
-    assert count(LlamaCppEngine(), BUILTIN, nodes=4) == 4
-    assert count(LlamaCppEngine(), three, nodes=4) == 3
+    assert demand(urls, three) == Demand(0, 0.0, 2)
+    assert demand(SimulatedEngine(servers=5), BUILTIN) == Demand(0, 1.0, 5)
+    assert demand(SimulatedEngine(servers=5), three) == Demand(0, 1.0, 3)
+    assert demand(LlamaCppEngine(), BUILTIN) == Demand(0, 1.0, None)
+    assert demand(LlamaCppEngine(), three) == Demand(0, 1.0, 3)
+    assert demand(SGLangEngine(), replace(HUB, tp=4)) == Demand(4, 1.0, None)
+    assert demand(VLLMEngine(), replace(HUB, tp=2, replicas=3)) == Demand(2, 1.0, 3)
+    assert demand(SGLangEngine(device="cpu"), replace(HUB, tp=2)) == Demand(0, 1.0, None)
 
 
 def test_versions_name_the_software() -> None:
@@ -145,7 +160,7 @@ async def test_an_endpoint_that_would_not_do_says_why(
     monkeypatch.delenv(KEY_ENV, raising=False)
     server = await answering(status, body)
     config = EndpointEngine(urls=[str(server.make_url("/v1"))], api_key_env=KEY_ENV)
-    engine = make_engine(config, HUB, index=0, log_path=Path("unused"), host="")
+    engine = make_engine(config, HUB, index=0, log_path=Path("unused"))
     with pytest.raises(error, match=why):
         await engine.start()
     await server.close()
