@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import runner
-from runner.cli import Words, checked, help_text, worded
+from runner.cli import Words, checked, help_text, unescaped, worded
 from runner.config import RunConfig, load
 from runner.errors import RunnerError, UsageError
 from runner.run import cut_off, recorded_words, run
@@ -39,7 +39,7 @@ def config_of(tree: DictConfig) -> RunConfig:
     """The checked configuration of a composed tree. Raises UsageError."""
     values: Any = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     values.pop("hydra", None)
-    return load(values)
+    return load(unescaped(values))
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
         words = Words.of(sys.argv[1:])
         if not asked & {"-sc", "--shell-completion"}:  # its words are Hydra's alone
             words = checked(words.continued(recorded_words))
-            sys.argv = [sys.argv[0], *words.for_hydra()]
+            sys.argv = [sys.argv[0], *words.for_hydra(conf_dir())]
         codes: list[int] = []
         _run_jobs(words, codes)
         code = max(codes, default=0)

@@ -2,6 +2,6 @@
 
 from runner.cli.help import help_text
 from runner.cli.wording import worded
-from runner.cli.words import Words, checked
+from runner.cli.words import Words, checked, unescaped
 
-__all__ = ["Words", "checked", "help_text", "worded"]
+__all__ = ["Words", "checked", "help_text", "unescaped", "worded"]

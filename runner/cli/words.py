@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner.config import RunConfig
 from runner.errors import UsageError, near_miss
@@ -13,8 +14,13 @@ _VALUED = {
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
     *("--package", "-p", "--cfg", "-c"),
 }
-_OPEN = ("seats.", "games.rules.", "model.sampling.extra_body.")
+_OPEN = (
+    *("seats.", "games.rules.", "models.", "model.sampling.extra_body.", "model.args."),
+    *("model.engine", "engine.args.", "engine.env.", "engine.runtime_env."),
+)
 """Mappings that Hydra may add keys to; `runner` itself checks them."""
+_DOT = "__dot__"
+"""Stands for a dot in the name of a model: Hydra takes names apart at dots."""
 _SWEEP = {"-m", "--multirun"}
 _ELSEWHERE = {"hydra"}
 
@@ -64,14 +70,40 @@ class Words:
     def to_record(self) -> list[str]:
         """The words that a later command in the same run directory should start from."""
         options: list[str] = []
-        for name, value in zip(self.options, self.options[1:], strict=False):
-            if name in ("--config-dir", "-cd"):
-                options += ["--config-dir", str(Path(value).resolve())]
+        for value in self._config_dirs():
+            options += ["--config-dir", str(Path(value).resolve())]
         passing = ("output.", "run_dir", "hydra.")
         return options + [w for w in self.overrides if not key_of(w).startswith(passing)]
 
-    def for_hydra(self) -> list[str]:
-        return self.options + [f"++{w}" if w.startswith(_OPEN) else w for w in self.overrides]
+    def for_hydra(self, conf: Path) -> list[str]:
+        """What Hydra gets; `conf` is the shipped configuration."""
+        named = self._further_models()
+        homes = [conf, *(Path(value) for value in self._config_dirs())]
+        files = [name for name in named if any(_has_model(home, name) for home in homes)]
+        added = [f"+model@models.{escaped(name)}={name}" for name in files]
+        return [
+            *self.options,
+            *(word for word in added if word not in self.overrides),
+            *(_for_hydra(word, named) for word in self.overrides),
+        ]
+
+    def _further_models(self) -> list[str]:
+        """Names in `seats` and `embedder` that are not the run's own model, nor what it may be."""
+        own = {"", "null", "model", self.value("model"), self.value("model.name")}
+        named: dict[str, None] = {}
+        for word in self.overrides:
+            key, _, value = word.partition("=")
+            if key_of(key).startswith("seats.") or key_of(key) == "embedder":
+                named.update(dict.fromkeys(part.strip("'\" ") for part in value.split(",")))
+        return [name for name in named if name not in own]
+
+    def _config_dirs(self) -> list[str]:
+        """Directories of the user's own configuration."""
+        pairs = [
+            *zip(self.options, self.options[1:], strict=False),
+            *(tuple(option.split("=", 1)) for option in self.options if "=" in option),
+        ]
+        return [value for name, value in pairs if name in ("--config-dir", "-cd")]
 
 
 def checked(words: Words) -> Words:
@@ -85,6 +117,31 @@ def checked(words: Words) -> Words:
         if first not in known:
             raise UsageError(f"Unknown key '{key}'.{near_miss(first, known - _ELSEWHERE)}")
     return words
+
+
+def escaped(name: str) -> str:
+    """A model's name as a key that Hydra leaves whole."""
+    return name.replace(".", _DOT)
+
+
+def unescaped(tree: dict[str, Any]) -> dict[str, Any]:
+    """A composed tree with the models under their own names."""
+    models = tree.get("models") or {}
+    return {**tree, "models": {name.replace(_DOT, "."): one for name, one in models.items()}}
+
+
+def _for_hydra(word: str, models: Sequence[str]) -> str:
+    if not word.startswith(_OPEN):
+        return word
+    for name in sorted(models, key=len, reverse=True):
+        start = f"models.{name}."
+        if word.startswith(start):
+            return f"++models.{escaped(name)}.{word.removeprefix(start)}"
+    return f"++{word}"
+
+
+def _has_model(home: Path, name: str) -> bool:
+    return (home / "model" / f"{name}.yaml").is_file()
 
 
 def key_of(word: str) -> str:

@@ -1,16 +1,40 @@
 """The only door to Ray: connecting, placing, and thin actors around plain classes."""
 
 from runner.cluster.connect import Connection, connect, cut_off, disconnect
-from runner.cluster.crew import ActorDied, Crew, ServerHandle, ServerInfo, WorkerHandle
+from runner.cluster.crew import (
+    ActorDied,
+    Crew,
+    ServerHandle,
+    ServerInfo,
+    WorkerHandle,
+    list_nodes,
+)
+from runner.cluster.placement import (
+    Node,
+    Part,
+    Replica,
+    Want,
+    lacking,
+    place,
+    refuse_impossible,
+)
 
 __all__ = [
     "ActorDied",
     "Connection",
     "Crew",
+    "Node",
+    "Part",
+    "Replica",
     "ServerHandle",
     "ServerInfo",
+    "Want",
     "WorkerHandle",
     "connect",
     "cut_off",
     "disconnect",
+    "lacking",
+    "list_nodes",
+    "place",
+    "refuse_impossible",
 ]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ray
 
-from runner.config import EngineConfig, ModelConfig
-from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine
+from runner.cluster.gauges import Gauges
+from runner.config import EndpointEngine, EngineConfig, ModelConfig
+from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine, ports
+from runner.errors import EngineError
 from runner.worker import Job, Play, Report, Reroute, Worker
 
 
 class Server:
-    """Owns one engine; when the actor goes, its processes go."""
+    """Owns one engine, or the part of it on this node; when the actor goes, its processes go."""
 
     def __init__(
         self,
@@ -24,6 +27,9 @@ class Server:
         model: ModelConfig,
         *,
         index: int,
+        rank: int,
+        nodes: int,
+        run: str,
         log_path: str,
         loopback: bool,
         secrets: Mapping[str, str],
@@ -31,26 +37,52 @@ class Server:
         """`secrets` are environment variables that no process list or dashboard shows."""
         os.environ.update(secrets)
         self._id = server_id
-        self._model = model.name
-        host = "127.0.0.1" if loopback else ray.util.get_node_ip_address()
-        Path(log_path).parent.mkdir(parents=True, exist_ok=True)
-        self._engine: Engine = make_engine(
-            config, model, index=index, log_path=Path(log_path), place=Place(host)
-        )
+        self._config = config
+        self._model = model
+        self._index = index
+        self._log_path = Path(log_path)
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        node = "127.0.0.1" if loopback else ray.util.get_node_ip_address()
+        self._place = Place(getattr(config, "host", None) or node, nodes, rank)
+        self._node = node
+        self._meeting: ports.Port | None = None
+        self._engine: Engine | None = None
+        self._gauges = Gauges(run=run, model=model.name, server=server_id)
 
     def __repr__(self) -> str:
-        return f"Server({self._id} {self._model})"
+        return f"Server({self._id} {self._model.name})"
 
-    async def start(self) -> tuple[Endpoint, str, int]:
-        """The endpoint, the node's name and how many GPUs Ray gave."""
+    async def meet(self) -> str:
+        """Reserve the port at which the parts of a server over several nodes find each other."""
+        port_range = getattr(self._config, "port_range", (26000, 26999))
+        self._meeting = ports.reserve(self._node, port_range)
+        return f"{self._node}:{self._meeting.number}"
+
+    async def start(self, meet: str | None) -> tuple[Endpoint, bool, str]:
+        """The endpoint, whether its server is the run's own, and the node's name."""
+        self._engine = make_engine(
+            self._config,
+            self._model,
+            index=self._index,
+            log_path=self._log_path,
+            place=replace(self._place, meet=meet),
+        )
         endpoint = await self._engine.start()
-        return endpoint, os.uname().nodename, len(ray.get_gpu_ids())
+        return endpoint, not isinstance(self._config, EndpointEngine), os.uname().nodename
 
     async def stats(self) -> EngineStats:
-        return await self._engine.stats()
+        if self._engine is None:
+            raise EngineError(f"{self._id} was not started.")
+        stats = await self._engine.stats()
+        if self._place.rank == 0:
+            self._gauges.show(stats)
+        return stats
 
     async def stop(self) -> None:
-        await self._engine.stop()
+        if self._engine is not None:
+            await self._engine.stop()
+        if self._meeting is not None:
+            self._meeting.release()
 
 
 class WorkerActor:

@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from runner.cluster.actors import Server, WorkerActor
+from runner.cluster.placement import Node, Part, Replica
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import EngineStats
-from runner.errors import EngineError, RunnerError, UsageError
+from runner.errors import EngineError, RunnerError
 from runner.worker import Job, Play, Report, Reroute, ServerAddress
 
-_PLACEMENT_S = 60.0
+_PLACEMENT_S = 15.0
+"""A place that is free is given at once; one that is not has been taken meanwhile."""
+_NODE_ID = "ray.io/node-id"
+_ACCELERATOR = "accelerator_type:"
 _STOP_S = 15.0
 _KILL_S = 5.0
 
@@ -49,7 +53,7 @@ class _Handle:
     def __init__(self, actor: Any) -> None:
         self._actor = actor
 
-    async def _ask(self, method: str, *args: Any) -> Any:
+    async def ask(self, method: str, *args: Any) -> Any:
         """Call the actor. Raises its RunnerErrors as they are, ActorDied when it is gone.
 
         Any other error inside it is a bug there and propagates as Ray wraps it.
@@ -77,35 +81,49 @@ def _reason(error: RayError) -> str:
     return lines[-1 if "creation task" in lines[0] else 0]
 
 
-class ServerHandle(_Handle):
-    """A `Server` actor."""
+class ServerHandle:
+    """The `Server` actors of one replica: one for each node that it spans, the answering one first."""
 
-    def __init__(self, actor: Any, server_id: str, model: str) -> None:
-        super().__init__(actor)
+    def __init__(self, actors: Sequence[Any], server_id: str, gpus: int) -> None:
         self.server_id = server_id
-        self.model = model
+        self._gpus = gpus
+        self._parts = [_Handle(actor) for actor in actors]
 
     async def start(self) -> ServerInfo:
         """Raises EngineError when the engine does not start, ActorDied when its process went."""
-        endpoint, node, gpus = await self._ask("start")
+        head, *others = self._parts
+        meet = await head.ask("meet") if others else None
+        started = await asyncio.gather(*(part.ask("start", meet) for part in self._parts))
+        endpoint, own, node = started[0]
         address = ServerAddress(
-            self.server_id, endpoint.url, endpoint.model, endpoint.api_key, endpoint.llguidance
+            self.server_id,
+            endpoint.url,
+            endpoint.model,
+            endpoint.api_key,
+            llguidance=endpoint.llguidance,
+            meta_info=endpoint.meta_info,
+            own=own,
         )
-        return ServerInfo(address, endpoint.slots, node, gpus)
+        return ServerInfo(address, endpoint.slots, node, self._gpus)
 
     async def stats(self) -> EngineStats:
-        """Raises EngineError or ActorDied when it does not answer, or not sensibly."""
+        """Raises EngineError or ActorDied when a part does not answer, or not sensibly."""
+        head, *others = self._parts
         try:
-            stats: EngineStats = await self._ask("stats")
+            stats: EngineStats = await head.ask("stats")
+            await asyncio.gather(*(part.ask("stats") for part in others))
         except RayTaskError as error:
             raise EngineError(f"{self.server_id} gave no sensible load: {error.cause!r}") from error
         return stats
 
     async def stop(self) -> None:
         """End the server, gently for a while, then at once."""
+        await asyncio.gather(*(self._stop(part) for part in self._parts))
+
+    async def _stop(self, part: _Handle) -> None:
         with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
-            await asyncio.wait_for(self._ask("stop"), _STOP_S)
-        await self.kill()
+            await asyncio.wait_for(part.ask("stop"), _STOP_S)
+        await part.kill()
 
 
 class WorkerHandle(_Handle):
@@ -116,16 +134,16 @@ class WorkerHandle(_Handle):
         self.worker_id = worker_id
 
     async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
-        await self._ask("deliver", orders)
+        await self.ask("deliver", orders)
 
     async def collect(self, wait_s: float, ack: int) -> Report:
         """The next report; `ack` is the number of the last one received."""
-        report: Report = await self._ask("collect", wait_s, ack)
+        report: Report = await self.ask("collect", wait_s, ack)
         return report
 
     async def halt(self) -> None:
         """Cancel what is played; what has happened can still be collected."""
-        await self._ask("stop")
+        await self.ask("stop")
 
 
 def _secrets(config: EngineConfig) -> dict[str, str]:
@@ -141,57 +159,91 @@ class Crew:
         self._name = run_name
         self._log_dir = log_dir
         self._loopback = loopback
-        self._group: PlacementGroup | None = None
+        self._groups: dict[str, PlacementGroup] = {}
 
-    def reserve(self, servers: int, nodes: int) -> None:
-        """Reserve one CPU per server, on as many nodes as there are. Raises UsageError."""
-        if servers == 0:
-            return
-        total = ray.cluster_resources().get("CPU", 0.0)
-        if servers > total:
-            raise UsageError(
-                f"{servers} servers need {servers} CPUs, and the cluster has {total:g} on {nodes} "
-                "nodes. Ask for fewer servers with model.replicas, or add nodes."
-            )
-        strategy = "STRICT_SPREAD" if servers <= nodes else "SPREAD"
-        bundles = [{"CPU": 1.0}] * servers
-        self._group = placement_group(bundles, strategy, name=f"{self._name}/servers")
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive, with what is free of them now."""
+        return list_nodes()
+
+    async def reserve(self, server_id: str, replica: Replica) -> bool:
+        """Reserve what `replica` takes; False when somebody else was faster."""
+        bundles = [bundle for part in replica.parts if (bundle := _bundle(part))]
+        if not bundles:
+            return True
+        group = placement_group(
+            bundles,
+            "STRICT_PACK" if len(bundles) == 1 else "STRICT_SPREAD",
+            name=f"{self._name}/{server_id}",
+            bundle_label_selector=[{_NODE_ID: p.node.node_id} for p in replica.parts],
+        )
+        self._groups[server_id] = group
         try:
-            ray.get(self._group.ready(), timeout=_PLACEMENT_S)
-        except GetTimeoutError as error:
-            free = ray.available_resources().get("CPU", 0.0)
-            raise UsageError(
-                f"{servers} servers need {servers} CPUs on {min(servers, nodes)} nodes, and only "
-                f"{free:g} of {total:g} are free after {_PLACEMENT_S:g} s. Wait for other jobs to "
-                "end, or ask for fewer servers with model.replicas."
-            ) from error
+            await asyncio.wait_for(group.ready(), _PLACEMENT_S)
+        except (TimeoutError, RayError):
+            self.release(server_id)
+            return False
+        return True
+
+    def release(self, server_id: str) -> None:
+        """Give back what a server had reserved."""
+        if group := self._groups.pop(server_id, None):
+            remove_placement_group(group)
 
     def server(
-        self, index: int, config: EngineConfig, model: ModelConfig, *, life: int
+        self,
+        server_id: str,
+        replica: Replica,
+        config: EngineConfig,
+        model: ModelConfig,
+        *,
+        life: int,
     ) -> ServerHandle:
-        """A new server actor in its reserved place; `life` counts its restarts."""
-        server_id = f"server-{index}"
+        """New server actors in the reserved place of `replica`; `life` counts their restarts."""
+        actors = [
+            self._part(server_id, replica, rank, config, model, life)
+            for rank in range(len(replica.parts))
+        ]
+        return ServerHandle(actors, server_id, replica.gpus)
+
+    def _part(
+        self,
+        server_id: str,
+        replica: Replica,
+        rank: int,
+        config: EngineConfig,
+        model: ModelConfig,
+        life: int,
+    ) -> Any:
+        part = replica.parts[rank]
+        name = server_id + (f".{rank}" if rank else "") + (f"#{life}" if life else "")
         options: dict[str, Any] = {
-            "name": f"{self._name}/{server_id}" + (f"#{life}" if life else ""),
-            "num_cpus": 1,
+            "name": f"{self._name}/{name}",
+            "num_cpus": part.cpus,
+            "num_gpus": part.gpus,
             "max_concurrency": 16,
         }
-        if self._group is not None:
-            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(self._group, index)
-        actor = (
+        if runtime_env := getattr(config, "runtime_env", None):
+            options["runtime_env"] = runtime_env
+        if server_id in self._groups:
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                self._groups[server_id], rank
+            )
+        return (
             ray.remote(Server)
             .options(**options)
             .remote(
                 server_id,
                 config,
                 model,
-                index=index,
-                log_path=f"{self._log_dir}/{server_id}.log",
+                index=replica.index,
+                rank=rank,
+                nodes=len(replica.parts),
+                run=self._name,
+                log_path=f"{self._log_dir}/{server_id}{f'.{rank}' if rank else ''}.log",
                 loopback=self._loopback,
                 secrets=_secrets(config),
             )
         )
-        return ServerHandle(actor, server_id, model.name)
 
     def worker(self, index: int, job: Job, *, life: int) -> WorkerHandle:
         """A new worker actor, wherever there is least to do."""
@@ -210,5 +262,37 @@ class Crew:
 
     def dismiss(self) -> None:
         """Give back the reserved places; Ray would do so only some time after we left."""
-        if self._group is not None:
-            remove_placement_group(self._group)
+        for server_id in list(self._groups):
+            self.release(server_id)
+
+
+def list_nodes() -> list[Node]:
+    """The nodes of the cluster that are alive, with what is free of them now."""
+    free = ray._private.state.available_resources_per_node()
+    found = []
+    for node in ray.nodes():
+        node_id, has = node["NodeID"], node["Resources"]
+        if node["Alive"]:
+            left = free.get(node_id, {})
+            found.append(
+                Node(
+                    node_id,
+                    node["NodeManagerAddress"],
+                    cpus=has.get("CPU", 0.0),
+                    gpus=has.get("GPU", 0.0),
+                    free_cpus=left.get("CPU", 0.0),
+                    free_gpus=left.get("GPU", 0.0),
+                    accelerator=_accelerator(has),
+                )
+            )
+    return sorted(found, key=lambda node: (node.address, node.node_id))
+
+
+def _accelerator(resources: Mapping[str, float]) -> str:
+    kinds = [name for name in resources if name.startswith(_ACCELERATOR)]
+    return kinds[0].removeprefix(_ACCELERATOR) if kinds else ""
+
+
+def _bundle(part: Part) -> dict[str, float]:
+    wanted = {"CPU": part.cpus, "GPU": float(part.gpus)}
+    return {name: amount for name, amount in wanted.items() if amount}

@@ -44,6 +44,9 @@ class Game(ABC):
     """Whether an episode that was cut off may be replayed from its recorded replies. False for a
     game with state of its own outside the table; it then begins anew."""
 
+    needs_embedder: ClassVar[bool] = False
+    """Whether the game calls `table.embed`: a run without `embedder=…` is then refused."""
+
     def __init__(self, rules: Any = None) -> None:
         self.rules = self.Rules() if rules is None else rules
 

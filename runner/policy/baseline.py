@@ -49,6 +49,9 @@ class ScriptedPolicy:
 BASELINES: Mapping[str, Callable[[int], Policy]] = {RandomPolicy.name: RandomPolicy}
 """Baselines that a configuration can seat, by name; each takes a salt."""
 
+EMBEDDERS = ("hashing",)
+"""Embedders that need no server."""
+
 
 def sample_schema(schema: Mapping[str, Any], rng: random.Random) -> Any:
     """A random value that fits `schema` (the JSON Schema that `Seat.answer` makes)."""

@@ -142,8 +142,11 @@ SERVERS: Final = _table(
     queued=_maybe(_INT),
     kv_used=_maybe(_BIG),
     kv_capacity=_maybe(_BIG),
+    kv_evictable=_maybe(_BIG),
     cache_hit=_maybe(_REAL),
     decode_tps=_maybe(_REAL),
+    retracted=_maybe(_INT),
+    gpus=_INT,
     episodes=_INT,
 )
 """One row per server per sample: the load over time."""

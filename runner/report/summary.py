@@ -18,6 +18,9 @@ from runner.record import Manifest, Storage, manifest, read, storage_at
 from runner.report.intervals import Estimate, mean, share
 
 DAY_S = 86_400.0
+_SAMPLE_S = 1.0
+_SAMPLES_APART_S = 5.0
+"""Longest time between two samples of a server; what is longer is a gap between attempts."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Work:
     wall_s: float
     """Over all attempts; the time between two attempts does not count."""
     gpus: int
-    """Of the latest attempt."""
+    """With which the latest attempt began."""
     servers: int
     games_per_gpu_day: float | None
     """Finished episodes; None without a GPU."""
@@ -59,6 +62,9 @@ class Work:
     cache_hit: float | None
     """Share of input tokens found in the cache, 0..1."""
     gpu_seconds: float
+    """Shares of the ended episodes in the GPU time of their servers."""
+    held_gpu_seconds: float
+    """GPU time that servers held, from the launch of the first to the end: what the run costs."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,7 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
     episodes = _last_ends(read(storage, "episodes", _EPISODE_COLUMNS))
     seats = read(storage, "seats", ["episode_id", "role", "team", "model", "reward", "won"])
     steps = read(storage, "steps", _STEP_COLUMNS)
+    servers = read(storage, "servers", ["server_id", "sampled_at", "gpus"])
     finished = episodes.filter(pc.equal(episodes.column("status"), str(Status.finished)))
     attempt = about.attempts[-1] if about.attempts else None
     return Summary(
@@ -142,7 +149,7 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
         attempts=len(about.attempts),
         exit=attempt.exit if attempt else None,
         episodes=_episodes(about, episodes, finished),
-        work=_work(about, episodes, steps, finished.num_rows),
+        work=_work(about, episodes, steps, servers, finished.num_rows),
         winners=_winners(finished),
         roles=_won_by(seats, "role"),
         teams=_won_by(seats, "team"),
@@ -183,14 +190,16 @@ def _episodes(about: Manifest, episodes: pa.Table, finished: pa.Table) -> Episod
     )
 
 
-def _work(about: Manifest, episodes: pa.Table, steps: pa.Table, finished: int) -> Work:
+def _work(
+    about: Manifest, episodes: pa.Table, steps: pa.Table, servers: pa.Table, finished: int
+) -> Work:
     latest = [
         pc.max(episodes.column("finished_at")).as_py(),
         pc.max(steps.column("replied_at")).as_py(),
     ]
     spans = _spans(about, max((at for at in latest if at), default=None))
     wall = sum(spans)
-    gpu_s = sum(len(a.gpus) * s for a, s in zip(about.attempts, spans, strict=True))
+    gpu_s = _held_gpu_seconds(servers)
     server_s = sum(a.servers * s for a, s in zip(about.attempts, spans, strict=True))
     calls = steps.filter(
         pc.or_(pc.is_valid(steps.column("server_id")), pc.greater(steps.column("prompt_tokens"), 0))
@@ -216,7 +225,26 @@ def _work(about: Manifest, episodes: pa.Table, steps: pa.Table, finished: int) -
         total_tokens_per_s=_per(tokens, wall),
         cache_hit=_per(taken["cached_tokens"], taken["prompt_tokens"]),
         gpu_seconds=float(pc.sum(episodes.column("gpu_seconds")).as_py() or 0.0),
+        held_gpu_seconds=gpu_s,
     )
+
+
+def _held_gpu_seconds(servers: pa.Table) -> float:
+    """GPUs × time over the samples of all servers: nodes come and go, so no product of two numbers.
+
+    Each sample counts until the next one of its server, or a second where a gap follows.
+    """
+    with_gpus = servers.filter(pc.greater(servers.column("gpus"), 0))
+    ordered = with_gpus.sort_by([("server_id", "ascending"), ("sampled_at", "ascending")])
+    if not ordered.num_rows:
+        return 0.0
+    at = ordered.column("sampled_at").cast(pa.int64()).combine_chunks()
+    ids = ordered.column("server_id").combine_chunks()
+    later = pc.divide(pc.subtract(at[1:], at[:-1]).cast(pa.float64()), 1e6)
+    near = pc.and_(pc.equal(ids[1:], ids[:-1]), pc.less(later, _SAMPLES_APART_S))
+    lasted = pc.if_else(near, later, _SAMPLE_S)
+    gpus = ordered.column("gpus").combine_chunks().cast(pa.float64())
+    return float(pc.sum(pc.multiply(lasted, gpus[:-1])).as_py() or 0.0) + gpus[-1].as_py()
 
 
 def _spans(about: Manifest, latest: datetime | None) -> list[float]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.cluster import Crew
+from runner.cluster import Crew, Node, Replica
 from runner.episode import EpisodeSpec
 from runner.errors import RunFailed, RunnerError
 from runner.record import BEAT_S, Lease, LeaseLost, Manifest, Recorder, Storage, manifest
@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Size:
-    """How many actors a run gets."""
+    """What a run gets of its cluster."""
 
-    servers: int
+    replicas: Sequence[Replica]
+    nodes: Sequence[Node]
     workers: int
 
 
@@ -71,6 +72,7 @@ class Attempt:
             SlotScheduler(
                 slots=self.plan.config.scheduler.slots,
                 max_attempts=self.plan.config.scheduler.max_attempts,
+                pace=self.plan.config.scheduler.pace,
             ),
             self.crew,
             recorder,
@@ -108,7 +110,9 @@ class Attempt:
 
     async def _play_beside_the_display(self) -> Ending:
         playing = asyncio.create_task(
-            self._driver.play(servers=self.size.servers, workers=self.size.workers)
+            self._driver.play(
+                workers=self.size.workers, replicas=self.size.replicas, nodes=self.size.nodes
+            )
         )
         self._stop_now: Callable[[], Any] = playing.cancel
         display = asyncio.create_task(self.terminal.watch(self._driver.board, self.plan.name))

@@ -23,8 +23,12 @@ class ServerView:
 
     server_id: str
     model: str
+    engine: str = ""
+    gpus: int = 0
     state: str = "starting"
-    """starting, up, down or given up."""
+    """starting, up, down, given up or lost (with its node)."""
+    lives: int = 0
+    """Times it was started."""
     info: ServerInfo | None = None
     stats: EngineStats | None = None
 
@@ -70,4 +74,5 @@ class Board:
 
     @property
     def gpus(self) -> int:
-        return sum(view.info.gpus for view in self.servers.values() if view.info)
+        """GPUs that servers hold now."""
+        return sum(view.gpus for view in self.servers.values() if view.state != "lost")

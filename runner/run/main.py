@@ -10,13 +10,24 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
-from runner.cluster import Connection, Crew, connect, disconnect
+from runner.cluster import (
+    Connection,
+    Crew,
+    Replica,
+    connect,
+    disconnect,
+    lacking,
+    list_nodes,
+    place,
+    refuse_impossible,
+)
 from runner.config import RunConfig, plain
-from runner.engine import demand, prepare
+from runner.engine import prepare, version
 from runner.episode import EpisodeSpec, Status
 from runner.errors import UsageError
 from runner.record import (
@@ -36,6 +47,9 @@ from runner.run.plan import Plan, make_plan
 from runner.run.signals import interrupted_afterwards, unwinding
 
 _DISMISS_S = 5.0
+_ROOM_S = 60.0
+"""How long a run waits for other jobs to make room."""
+_LOOK_S = 1.0
 _ENDED_WELL = (Status.finished, Status.limit)
 
 
@@ -80,10 +94,12 @@ def _run_in(
     _announce(terminal, plan, len(left))
     if not left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
-    if plan.models:
-        prepare(plan.config.engine, plan.config.model, terminal.say)
     with _connected(plan) as connection:
         terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
+        plan = plan.settled(connection.gpus)
+        _say_who_serves(terminal, plan, connection)
+        for name, model in plan.models.items():
+            prepare(plan.engines[name], model, terminal.say)
         ending = _attempt(storage, lease, plan, terminal, connection, left, config_text, words)
     return _finish(storage, plan, terminal, ending)
 
@@ -113,9 +129,8 @@ def _attempt(
     """Hire a crew, open the attempt in the manifest, and play."""
     log_dir = _log_dir(storage, plan)
     crew = Crew(plan.name, log_dir, loopback=connection.alone)
-    size = _size(plan, connection)
+    size = _size(plan, connection, terminal)
     try:
-        crew.reserve(size.servers, connection.nodes)
         opened = manifest.begin(
             storage,
             n=plan.config.n,
@@ -123,9 +138,9 @@ def _attempt(
             config={"words": words, **plain(plan.config)},
             content=plan.identity,
             config_yaml=config_text,
-            gpus=[],
-            servers=size.servers,
-            engine={plan.job.engine: plan.job.engine_version},
+            gpus=[gpu for replica in size.replicas for gpu in _gpus(replica)],
+            servers=len(size.replicas),
+            engine={engine.name: version(engine) for engine in plan.engines.values()},
             last_beat=lease.last_beat,
         )
         plan = plan.named(opened.run_id)
@@ -157,27 +172,59 @@ def _refuse_changes(storage: Storage, plan: Plan) -> None:
 
 def _announce(terminal: Terminal, plan: Plan, left: int) -> None:
     config, total = plan.config, len(plan.specs)
-    players = plan.config.model.name if plan.models else "random players"
-    terminal.say(
-        f"{plan.job.rules_id} × {total} on {players} "
-        f"({plan.job.engine if plan.models else 'no engine'}), seed {config.seed} → {plan.run_dir}"
-    )
+    players = ", ".join(plan.models) or "random players"
+    terminal.say(f"{plan.job.rules_id} × {total} on {players}, seed {config.seed} → {plan.run_dir}")
     if left < total:
         terminal.say(f"{total - left} of {total} episodes are finished already, {left} to play")
-    if plan.job.engine == "llamacpp" and config.model.path.startswith("builtin:"):
+
+
+def _say_who_serves(terminal: Terminal, plan: Plan, connection: Connection) -> None:
+    for name, model in plan.models.items():
+        if not model.path.startswith("builtin:") or plan.engines[name].name == "simulated":
+            continue
         terminal.say(
-            f"{config.model.name} is a tiny model that shows the plumbing; it is no player. "
+            f"{name} is a tiny model that shows the plumbing; it is no player. "
             "Choose a real one with model=… or engine=endpoint."
         )
+        if connection.gpus and plan.engines[name].name == "llamacpp":
+            terminal.say(
+                f"It runs on the CPU though there are {connection.gpus:g} GPUs: SGLang is not "
+                "installed here (pip install 'runner[sglang]'), or engine=llamacpp was asked for."
+            )
 
 
-def _size(plan: Plan, connection: Connection) -> Size:
-    """One server per replica, node or URL; one worker per server unless configured."""
-    wanted = demand(plan.config.engine, plan.config.model).replicas or connection.nodes
-    servers = wanted if plan.models else 0
+def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:
+    """Where the servers go, and one worker for each of them unless configured.
+
+    Raises UsageError when there is no room for what is needed at least: at once if there never
+    could be, else after waiting a while for other jobs to end.
+    """
+    nodes = list_nodes()
+    refuse_impossible(plan.wants, nodes)
+    deadline = time.monotonic() + _ROOM_S
+    replicas = place(plan.wants, nodes)
+    waiting = False
+    while problem := lacking(plan.wants, replicas, nodes):
+        if time.monotonic() > deadline:
+            raise UsageError(f"{problem} (Waited {_ROOM_S:g} s.)")
+        if not waiting:
+            terminal.say(f"Waiting for room: {problem}")
+            waiting = True
+        time.sleep(_LOOK_S)
+        nodes = list_nodes()
+        replicas = place(plan.wants, nodes)
     cpus = max(1, int(connection.cpus))
-    workers = plan.config.cluster.workers or max(1, min(servers or cpus, cpus))
-    return Size(servers, workers)
+    workers = plan.config.cluster.workers or max(1, min(len(replicas) or cpus, cpus))
+    return Size(replicas, nodes, workers)
+
+
+def _gpus(replica: Replica) -> list[dict[str, str]]:
+    """One entry for each GPU of a replica, as far as the cluster knows it."""
+    return [
+        {"node": part.node.address, "type": part.node.accelerator, "model": replica.model}
+        for part in replica.parts
+        for _ in range(part.gpus)
+    ]
 
 
 def _log_dir(storage: Storage, plan: Plan) -> str:

@@ -10,14 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import runner
-from runner.config import ModelConfig, RunConfig, SimulatedEngine, check, plain, reject_unknown_keys
+from runner.cluster import Want
+from runner.config import (
+    EngineConfig,
+    ModelConfig,
+    RunConfig,
+    SimulatedEngine,
+    check,
+    plain,
+    reject_unknown_keys,
+)
 from runner.engine import check as check_engine
-from runner.engine import resolve_auto, version
+from runner.engine import demand, resolve_auto, version
 from runner.episode import EpisodeSpec, episode_specs
 from runner.errors import UsageError, near_miss
 from runner.game import Game
 from runner.game.registry import game_path, load_game
-from runner.policy.baseline import BASELINES
+from runner.policy.baseline import BASELINES, EMBEDDERS
 from runner.worker import Job
 
 MODEL = "model"
@@ -29,7 +38,8 @@ class Plan:
     """A checked run."""
 
     config: RunConfig
-    """With `engine=auto` resolved."""
+    engines: dict[str, EngineConfig]
+    """What serves each model; `auto` until `settled`."""
     run_dir: str
     content: dict[str, Any]
     """All that decides how an episode goes; hashed into its id, compared on resume."""
@@ -52,8 +62,36 @@ class Plan:
 
     @property
     def models(self) -> dict[str, ModelConfig]:
-        """Models that some seat calls."""
+        """Models that some seat calls, or that embed."""
         return self.job.models
+
+    @property
+    def wants(self) -> list[Want]:
+        """What the servers of each model ask of the cluster."""
+        return [
+            Want(name, demand(self.engines[name], model), model.share)
+            for name, model in self.models.items()
+        ]
+
+    def settled(self, gpus: float) -> Plan:
+        """With every `engine=auto` replaced by what fits a cluster of `gpus` GPUs.
+
+        Raises UsageError when nothing does, or what does cannot work.
+        """
+        engines = {
+            name: resolve_auto(engine, self.models[name], gpus)
+            for name, engine in self.engines.items()
+        }
+        for name, engine in engines.items():
+            if engine is not self.engines[name]:
+                check_engine(engine, self.models[name])
+        names = {engine.name: version(engine) for engine in engines.values()}
+        job = replace(
+            self.job,
+            engine="+".join(sorted(names)) or "none",
+            engine_version=", ".join(v for _, v in sorted(names.items())),
+        )
+        return replace(self, engines=engines, job=job)
 
 
 def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
@@ -63,20 +101,22 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
     game = load_game(path)
     rules = _rules(game, config)
     table = _seated(game, rules, config)
-    models = {config.model.name: config.model} if config.model.name in table.values() else {}
-    if models:
-        config = replace(config, engine=resolve_auto(config.engine, config.model, 0))
-        check_engine(config.engine, config.model)
+    models = _used(game, table, config)
+    engines = {name: model.engine or config.engine for name, model in models.items()}
+    for name, engine in engines.items():
+        check_engine(engine, models[name])
     run_dir = _run_dir(config, sweep)
     content = {
         "game": path,
         "rules": plain(rules),
         "seats": table,
-        "models": {m.name: _answers(config, m) for m in models.values()},
+        "models": {name: _answers(engines[name], model) for name, model in models.items()},
         "layout": config.layout,
         "retries": config.retries,
         "limits": {"turns": config.limits.turns, "tokens": config.limits.tokens},
     }
+    if config.embedder:
+        content["embedder"] = config.embedder
     job = Job(
         run_id="",
         game=config.games.name,
@@ -89,20 +129,21 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
         retries=config.retries,
         limits=config.limits,
         calls=config.calls,
-        engine=config.engine.name if models else "none",
-        engine_version=version(config.engine) if models else "",
+        engine="none",
+        engine_version="",
         runner_version=runner.__version__,
         sys_path=sys_path,
+        embedder=config.embedder,
     )
     specs = episode_specs(
         content, n=config.n, seed=config.seed, repeats=config.repeats, models=frozenset(models)
     )
-    return Plan(config, run_dir, content, specs, job)
+    return Plan(config, engines, run_dir, content, specs, job)
 
 
-def _answers(config: RunConfig, model: ModelConfig) -> dict[str, Any]:
+def _answers(engine: EngineConfig, model: ModelConfig) -> dict[str, Any]:
     """What decides a model's replies: not the engine, but the stand-in is not the model."""
-    path = "simulated" if isinstance(config.engine, SimulatedEngine) else model.path
+    path = "simulated" if isinstance(engine, SimulatedEngine) else model.path
     return {"path": path, "sampling": plain(model.sampling)}
 
 
@@ -119,13 +160,53 @@ def _rules(game: type[Game], config: RunConfig) -> Any:
     return check(game.Rules, config.games.rules, "games.rules")
 
 
+def _known_models(config: RunConfig) -> dict[str, ModelConfig]:
+    """All models that the configuration names. Raises UsageError for a name with two meanings."""
+    known = {config.model.name: config.model, **config.models}
+    for name in known:
+        if name in (MODEL, *BASELINES, *EMBEDDERS):
+            raise UsageError(
+                f"model.name={name} means something else in seats. Choose another name."
+            )
+    return known
+
+
+def _used(game: type[Game], table: dict[str, str], config: RunConfig) -> dict[str, ModelConfig]:
+    """The models that some seat calls or that embed, by name. Raises UsageError."""
+    known = _known_models(config)
+    used = {name: model for name, model in known.items() if name in table.values()}
+    for name, model in used.items():
+        if model.embedding:
+            raise UsageError(
+                f"{name} is an embedding model and takes no seat: embedder={name} has it embed."
+            )
+    return {**used, **_embedding(game, known, config)}
+
+
+def _embedding(
+    game: type[Game], known: dict[str, ModelConfig], config: RunConfig
+) -> dict[str, ModelConfig]:
+    """The model that answers `table.embed`, if one is wanted. Raises UsageError."""
+    name = config.embedder
+    if name is None:
+        if game.needs_embedder:
+            raise UsageError(
+                f"{config.games.rules_id} embeds texts: say who does, with embedder=hashing "
+                "(no model) or embedder=qwen3-embedding-0.6b (any embedding model)."
+            )
+        return {}
+    if name in EMBEDDERS:
+        return {}
+    embedding = [one for one, model in known.items() if model.embedding]
+    if name not in embedding:
+        why = "is no embedding model" if name in known else "is not known"
+        raise UsageError(f"embedder={name} {why}.{near_miss(name, [*embedding, *EMBEDDERS])}")
+    return {name: known[name]}
+
+
 def _seated(game: type[Game], rules: Any, config: RunConfig) -> dict[str, str]:
     """Selector → model name or baseline, with `model` resolved. Raises UsageError."""
-    players = {MODEL, config.model.name, *BASELINES}
-    if config.model.name in (MODEL, *BASELINES):
-        raise UsageError(
-            f"model.name={config.model.name} means something else in seats. Choose another name."
-        )
+    players = {MODEL, *_known_models(config), *BASELINES}
     instance = game(rules)
     selectors = {"default", *instance.seats(), *instance.roles()}
     seats = {"default": MODEL, **config.seats}

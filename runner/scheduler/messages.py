@@ -52,6 +52,8 @@ class ServerUp:
     model: str
     slots: int
     """Episodes the engine says it can hold."""
+    again: bool = False
+    """It was up before: its cache is empty and all episodes want it at once, so fill it slowly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,12 @@ class _Host:
     coming: bool = False
     """Not up yet, and worth keeping a share of the episodes for."""
     held: set[str] = field(default_factory=set)
+    allowance: float = math.inf
+    """Episodes it may take until more time has passed; it has come back a short while ago."""
 
     @property
     def free(self) -> int:
-        return self.slots - len(self.held) if self.up else 0
+        return int(min(self.slots - len(self.held), self.allowance)) if self.up else 0
 
 
 @dataclass
@@ -62,9 +64,16 @@ class _Live:
 class SlotScheduler:
     """Implements `Scheduler`; see there for its invariants."""
 
-    def __init__(self, *, slots: int | None = None, max_attempts: int = 3) -> None:
-        """`slots` overrides what the engines say; an episode is begun `max_attempts` times."""
+    def __init__(
+        self, *, slots: int | None = None, max_attempts: int = 3, pace: float = 4.0
+    ) -> None:
+        """`slots` overrides what the engines say; an episode is begun `max_attempts` times.
+
+        A server that comes back takes at most `pace` episodes per second until it is full.
+        """
         self._slots = slots
+        self._pace = pace
+        self._now = 0.0
         self._max_attempts = max_attempts
         self._specs: dict[str, EpisodeSpec] = {}
         self._attempts: dict[str, int] = {}
@@ -103,10 +112,21 @@ class SlotScheduler:
 
     def observe(self, event: Event, now: float) -> list[Action]:
         """Take note of `event` and return what to do about it, in order."""
-        if isinstance(event, Sample):
+        passed, self._now = now - self._now, now
+        paced = self._accrue(passed)
+        if isinstance(event, Sample) and not paced:
             return []  # slots know nothing of load
-        actions = self._on[type(event)](event)
+        actions = self._on[type(event)](event) if type(event) in self._on else []
         return actions + list(self._place_homeless()) + list(self._admit())
+
+    def _accrue(self, seconds: float) -> bool:
+        """Let servers that came back take more as time passes; whether there are any."""
+        paced = [host for host in self._servers.values() if host.allowance < math.inf]
+        for host in paced:
+            host.allowance += seconds * self._pace
+            if host.allowance >= host.slots - len(host.held):
+                host.allowance = math.inf
+        return bool(paced)
 
     def _submit(self, event: Submit) -> list[Action]:
         for spec in event.specs:
@@ -126,6 +146,7 @@ class SlotScheduler:
         slots = self._slots or event.slots
         host = self._servers.setdefault(event.server, _Host(model=event.model))
         host.up, host.coming, host.slots = True, False, max(slots, len(host.held))
+        host.allowance = 1.0 if event.again else math.inf
         return []
 
     def _server_down(self, event: ServerDown) -> list[Action]:
@@ -233,7 +254,10 @@ class SlotScheduler:
         self._live[episode] = _Live(worker, dict(servers))
         self._workers[worker].held.add(episode)
         for server in servers.values():
-            self._servers[server].held.add(episode)
+            host = self._servers[server]
+            if episode not in host.held:
+                host.held.add(episode)
+                host.allowance -= 1.0
 
     def _lease(self, episode: str) -> Lease:
         live = self._live[episode]

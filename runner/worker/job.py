@@ -19,6 +19,10 @@ class ServerAddress:
     api_key: str = field(default="", repr=False)
     llguidance: bool = False
     """Whether it takes llguidance grammars."""
+    meta_info: bool = False
+    """Whether it takes `return_meta_info`, which says what a call waited for."""
+    own: bool = True
+    """Whether the run started it, so that no proxy stands between."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,5 @@ class Job:
     runner_version: str
     sys_path: tuple[str, ...] = ()
     """Where else to import games from."""
+    embedder: str | None = None
+    """Who answers `table.embed`: an embedding model of `models`, or a baseline without a server."""

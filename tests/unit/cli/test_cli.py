@@ -202,7 +202,7 @@ class TestWords:
         words = Words.of(["games=g", "-m", "--config-dir", "conf", "n=2", "--json"])
         assert words.options == ["-m", "--config-dir", "conf"]
         assert words.overrides == ["games=g", "n=2", "output.json=true"]
-        assert words.for_hydra()[0] == "-m"
+        assert words.for_hydra(CONF)[0] == "-m"
 
     def test_a_run_goes_on_with_its_words_less_those_given_anew(self) -> None:
         words = Words.of(["run_dir=out", "n=9"]).continued(
@@ -216,7 +216,7 @@ class TestWords:
         assert words.to_record() == ["--config-dir", str(tmp_path), "games=g", "n=1"]
 
     def test_open_mappings_may_be_added_to(self) -> None:
-        assert Words.of(["seats.werewolf=random"]).for_hydra() == ["++seats.werewolf=random"]
+        assert Words.of(["seats.werewolf=random"]).for_hydra(CONF) == ["++seats.werewolf=random"]
 
     def test_words_that_are_no_overrides_are_refused(self) -> None:
         with pytest.raises(UsageError, match="Did you mean games=werewolf"):

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from runner.errors import UsageError
 from runner.record import Recorder, manifest, storage_at
-from runner.record.sample import AT, episode, seat, step
+from runner.record.sample import AT, episode, row, seat, step
 from runner.report import show, summarise
 from runner.report.__main__ import main
 from runner.report.intervals import mean, share
@@ -67,6 +67,15 @@ def run_dir(tmp_path: Path) -> Path:
             step("a", 3, model="random", role="villager"),
         ],
     )
+    held = [("s-0", 0, 100), ("s-1", 0, 100), ("s-0", 1000, 1200)]
+    recorder.add(
+        "servers",
+        [
+            row("servers", server_id=name, sampled_at=AT + timedelta(seconds=second), gpus=1)
+            for name, first, last in held
+            for second in range(first, last)
+        ],
+    )
     recorder.close()
     return tmp_path
 
@@ -101,7 +110,7 @@ def test_episodes(run_dir: Path) -> None:
 def test_work(run_dir: Path) -> None:
     work = summarise(run_dir).work
     assert work.wall_s == 300  # 100 + 200; the 900 s in between are nobody's
-    assert work.games_per_gpu_day == pytest.approx(2 * 86400 / (2 * 100 + 1 * 200))
+    assert work.games_per_gpu_day == pytest.approx(2 * 86400 / (2 * 100 + 1 * 200), rel=0.02)
     assert work.games_per_server_day == pytest.approx(2 * 86400 / (3 * 300))
     assert (work.calls, work.call_retries) == (4, 2)
     assert (work.input_tokens, work.cached_tokens, work.output_tokens) == (400, 240, 40)
@@ -109,6 +118,7 @@ def test_work(run_dir: Path) -> None:
     assert work.output_tokens_per_s == pytest.approx(40 / 300)
     assert work.total_tokens_per_s == pytest.approx(440 / 300)
     assert work.gpu_seconds == 5.0
+    assert work.held_gpu_seconds == pytest.approx(2 * 100 + 1 * 200, rel=0.02)
 
 
 def test_wins_count_an_episode_once_whatever_the_seats(run_dir: Path) -> None:

@@ -1,0 +1,284 @@
+"""Keeps the model servers of a run: places, starts, samples and restarts them.
+
+Servers come and go with the cluster: a node that joins gets servers, a node that leaves loses
+them. Invariant: a model that seats need has a server, or is about to have one again, or the run
+stops; one dead replica never stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from runner.cluster import ActorDied, Crew, Node, Replica, ServerHandle, Want, place
+from runner.config import EngineConfig, ModelConfig
+from runner.engine import EngineStats
+from runner.errors import EngineError, EngineStalled, RunFailed
+from runner.run.board import Board, ServerView
+from runner.scheduler import Event, Sample, ServerDown, ServerUp
+from runner.worker.rows import Row
+
+log = logging.getLogger(__name__)
+
+SAMPLE_S = 1.0
+_LOOK_S = 2.0
+"""Between two looks at which nodes there are."""
+_SAMPLES_MISSED = 5
+"""Samples in a row that may fail before a server counts as down; a busy one may miss a few."""
+_RESTARTS = 8
+"""Short lives in a row before a server is given up; with the waits, some minutes."""
+_FIRST_STARTS = 2
+"""Starts that may fail while no server of the model was ever up: then it is the configuration."""
+_SHORT_LIFE_S = 60.0
+_LONGEST_WAIT_S = 30.0
+
+
+class Listener(Protocol):
+    """Who hears of servers: the driver."""
+
+    def observe(self, event: Event) -> None: ...
+    def held(self, server_id: str) -> int: ...
+    def record_servers(self, rows: list[Row]) -> None: ...
+
+
+class Fleet:
+    """The servers of one attempt. `keep` runs until it is cancelled or the run cannot go on."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        board: Board,
+        listener: Listener,
+        *,
+        wants: Sequence[Want],
+        models: Mapping[str, ModelConfig],
+        engines: Mapping[str, EngineConfig],
+        patience_s: float,
+    ) -> None:
+        self._crew = crew
+        self._board = board
+        self._listener = listener
+        self._wants = wants
+        self._models = models
+        self._engines = engines
+        self._patience_s = patience_s
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._standing: dict[str, Replica] = {}
+        """What has a place, by server id. Given up ones keep theirs: it would be tried again."""
+        self._handles: dict[str, ServerHandle] = {}
+        self._suspects: set[str] = set()
+        self._known: frozenset[str] = frozenset()
+        """Nodes at the last look."""
+        self._numbered = 0
+        self._reasons: dict[str, Exception] = {}
+        """Model → why its last server was lost or given up."""
+        self._without: dict[str, float] = {}
+        """Model → since when none of its servers was up or coming."""
+
+    def expect(self, replicas: Sequence[Replica], nodes: Collection[Node]) -> dict[str, str]:
+        """Take over the replicas to begin with; their server ids and models."""
+        self._known = frozenset(node.node_id for node in nodes)
+        return {self._enlist(replica): replica.model for replica in replicas}
+
+    async def keep(self) -> None:
+        """Keep servers as the cluster allows. Raises RunFailed, or what a server failed of."""
+        for server_id in self._standing:
+            self._begin(server_id)
+        looking = asyncio.create_task(self._look())
+        recording = asyncio.create_task(self._record())
+        try:
+            while True:
+                tasks = {looking, recording, *self._keepers.values()}
+                done, _ = await asyncio.wait(
+                    tasks, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                self._keepers = {s: t for s, t in self._keepers.items() if t not in done}
+                for task in done:
+                    task.result()
+                self._stop_if_nothing_serves()
+        finally:
+            tasks = {looking, recording, *self._keepers.values()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End all servers."""
+        stops = (handle.stop() for handle in self._handles.values())
+        for failure in await asyncio.gather(*stops, return_exceptions=True):
+            if isinstance(failure, Exception):
+                log.error("at the end: %r", failure)
+
+    def suspect(self, server_id: str, reason: str) -> None:
+        """A worker found nobody there: the next sample that fails is enough."""
+        log.warning("%s does not answer a worker: %s", server_id, reason)
+        self._suspects.add(server_id)
+
+    def _enlist(self, replica: Replica) -> str:
+        server_id = f"server-{self._numbered}"
+        self._numbered += 1
+        self._standing[server_id] = replica
+        engine = self._engines[replica.model]
+        self._board.servers[server_id] = ServerView(
+            server_id, replica.model, engine.name, replica.gpus
+        )
+        return server_id
+
+    def _begin(self, server_id: str) -> None:
+        self._keepers[server_id] = asyncio.create_task(
+            self._keep_one(server_id, self._standing[server_id]), name=server_id
+        )
+
+    async def _look(self) -> None:
+        """Follow the nodes: lose the servers of those that left, use those that joined."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            nodes = await asyncio.to_thread(self._crew.nodes)
+            alive = frozenset(node.node_id for node in nodes)
+            lost = [s for s, replica in self._standing.items() if not replica.node_ids <= alive]
+            for server_id in lost:
+                await self._lose(server_id)
+            if lost or alive - self._known or self._without:
+                self._grow(nodes, alive - self._known)
+            self._known = alive
+
+    def _grow(self, nodes: Sequence[Node], joined: frozenset[str]) -> None:
+        """Place what there is room for now."""
+        if joined:
+            log.info("%d nodes joined", len(joined))
+        for replica in place(self._wants, nodes, list(self._standing.values())):
+            server_id = self._enlist(replica)
+            self._board.note(f"{server_id} of {replica.model} is added to the run")
+            self._begin(server_id)
+
+    async def _lose(self, server_id: str) -> None:
+        """A node of the server is gone, and the server with it."""
+        replica = self._standing.pop(server_id)
+        view = self._board.servers[server_id]
+        keeper = self._keepers.pop(server_id, None)
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        view.state, view.stats = "lost", None
+        self._reasons[replica.model] = RunFailed(f"the node of {server_id} left the cluster")
+        self._board.note(f"{server_id} is lost: its node left the cluster")
+        self._listener.observe(ServerDown(server_id))
+        self._crew.release(server_id)
+        if handle := self._handles.pop(server_id, None):
+            asyncio.create_task(handle.stop())  # noqa: RUF006  # nobody is there to answer
+
+    async def _keep_one(self, server_id: str, replica: Replica) -> None:
+        """Keep one server alive and sample its load; give it up when it does not stay up."""
+        view = self._board.servers[server_id]
+        if not await self._crew.reserve(server_id, replica):
+            del self._standing[server_id]
+            view.state = "lost"
+            self._board.note(f"{server_id} is not started: its place was taken by another job")
+            self._listener.observe(ServerDown(server_id))
+            return
+        lives = failures = 0
+        while True:
+            begun = time.monotonic()
+            reason = await self._live(view, replica, lives)
+            await self._handles.pop(server_id).stop()
+            failures = 1 if time.monotonic() - begun > _SHORT_LIFE_S else failures + 1
+            lives += 1
+            if failures > (_RESTARTS if self._was_up(view.model) else _FIRST_STARTS - 1):
+                view.state = "given up"
+                self._reasons[view.model] = reason
+                self._board.note(f"{server_id} is given up: {reason}")
+                return
+            self._board.note(f"{server_id} went down and is restarted: {reason}")
+            await asyncio.sleep(min(_LONGEST_WAIT_S, 2.0**failures))
+
+    async def _live(self, view: ServerView, replica: Replica, life: int) -> Exception:
+        """Start a server and watch it until it fails; returns why."""
+        view.state, view.stats, view.lives = "starting", None, life + 1
+        model, engine = self._models[view.model], self._engines[view.model]
+        server = self._crew.server(view.server_id, replica, engine, model, life=life)
+        self._handles[view.server_id] = server
+        try:
+            view.info = await server.start()
+            view.state = "up"
+            self._without.pop(view.model, None)
+            self._listener.observe(
+                ServerUp(view.server_id, view.model, view.info.slots, again=life > 0)
+            )
+            await self._sample(server, view)
+        except (EngineError, ActorDied) as error:
+            view.state, view.stats = "down", None
+            self._listener.observe(ServerDown(view.server_id))
+            return error
+        raise AssertionError("unreachable: sampling goes on until it fails")
+
+    async def _sample(self, server: ServerHandle, view: ServerView) -> None:
+        """Sample the load once a second. Raises what the last of several failed samples raised."""
+        missed = 0
+        while True:
+            try:
+                view.stats = await server.stats()
+                missed = 0
+            except EngineStalled:
+                raise
+            except EngineError:
+                missed += 1
+                if missed >= _SAMPLES_MISSED or view.server_id in self._suspects:
+                    self._suspects.discard(view.server_id)
+                    raise
+            else:
+                self._suspects.discard(view.server_id)
+                self._listener.observe(Sample(view.server_id, view.stats))
+            await asyncio.sleep(SAMPLE_S)
+
+    async def _record(self) -> None:
+        """Write down once a second what each server is doing, also those that do not serve yet."""
+        while True:
+            views = [v for v in self._board.servers.values() if v.server_id in self._standing]
+            self._listener.record_servers([self._row(view) for view in views])
+            await asyncio.sleep(SAMPLE_S)
+
+    def _row(self, view: ServerView) -> Row:
+        stats = view.stats or EngineStats(time.time())
+        return {
+            "server_id": view.server_id,
+            "sampled_at": datetime.now(UTC),
+            "state": view.state,
+            "engine": view.engine,
+            "model": view.model,
+            "node": view.info.node if view.info else "",
+            "gpus": view.gpus,
+            "running": stats.running,
+            "queued": stats.queued,
+            "kv_used": stats.kv_used,
+            "kv_capacity": stats.kv_capacity,
+            "kv_evictable": stats.kv_evictable,
+            "cache_hit": stats.cache_hit,
+            "decode_tps": stats.decode_tps,
+            "retracted": stats.retracted,
+            "episodes": self._listener.held(view.server_id),
+        }
+
+    def _was_up(self, model: str) -> bool:
+        return any(view.info for view in self._board.servers.values() if view.model == model)
+
+    def _stop_if_nothing_serves(self) -> None:
+        """Raise RunFailed for a model whose servers are all given up, or lost for too long."""
+        now = time.monotonic()
+        for want in self._wants:
+            views = [v for v in self._board.servers.values() if v.model == want.model]
+            if any(view.state in ("up", "starting", "down") for view in views):
+                self._without.pop(want.model, None)
+                continue
+            reason = self._reasons.get(want.model) or RunFailed("its place was taken")
+            if any(view.state == "given up" for view in views):
+                raise reason if isinstance(reason, RunFailed) else RunFailed(str(reason))
+            since = self._without.setdefault(want.model, now)
+            if now - since > self._patience_s:
+                raise RunFailed(
+                    f"No server of {want.model} is left ({reason}), and none could be started "
+                    f"in {self._patience_s:g} s (cluster.patience_s)."
+                )
