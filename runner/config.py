@@ -111,6 +111,8 @@ class SimulatedEngine:
     """Requests answered at once."""
     servers: Positive = 1
     """How many servers when `model.replicas` is not given."""
+    gpu: bool = False
+    """Whether each takes `model.tp` GPUs, as a real server would: to try a cluster's placement."""
     latency_s: Annotated[float, Field(ge=0)] = 0.0
     """How long each reply takes."""
     kv_tokens: Positive = 131072

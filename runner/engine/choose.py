@@ -27,16 +27,21 @@ from runner.engine.simulated import SimulatedServer
 from runner.errors import UsageError
 
 
-def resolve_auto(config: EngineConfig, model: ModelConfig, gpus: float) -> EngineConfig:
+def resolve_auto(config: EngineConfig, model: ModelConfig, gpus: float | None) -> EngineConfig:
     """`config`, with `auto` replaced by what fits the weights and a cluster of `gpus` GPUs.
 
     SGLang where there are GPUs; llama.cpp for GGUF files, and for built-in weights where there are
-    no GPUs or no SGLang. Raises UsageError when nothing fits.
+    no GPUs or no SGLang. `gpus` None: not known yet, so `auto` stays where it matters. Raises
+    UsageError when nothing fits.
     """
     if not isinstance(config, AutoEngine):
         return config
     builtin = model.path.startswith("builtin:")
-    if model.path.endswith(".gguf") or (builtin and not (gpus and find_spec("sglang"))):
+    if model.path.endswith(".gguf"):
+        return LlamaCppEngine()
+    if gpus is None:
+        return config
+    if builtin and not (gpus and find_spec("sglang")):
         return LlamaCppEngine()
     if gpus:
         return SGLangEngine()
@@ -114,9 +119,9 @@ def demand(config: EngineConfig, model: ModelConfig) -> Demand:
     match config:
         case EndpointEngine():
             return Demand(0, 0.0, len(config.urls))
-        case SimulatedEngine():
+        case SimulatedEngine(gpu=False):
             return Demand(0, 1.0, model.replicas or config.servers)
-        case SGLangEngine() | VLLMEngine() if config.device == "cuda":
+        case SimulatedEngine() | SGLangEngine(device="cuda") | VLLMEngine(device="cuda"):
             return Demand(model.tp, 1.0, model.replicas)
         case _:
             return Demand(0, 1.0, model.replicas)

@@ -244,7 +244,8 @@ def _held_gpu_seconds(servers: pa.Table) -> float:
     near = pc.and_(pc.equal(ids[1:], ids[:-1]), pc.less(later, _SAMPLES_APART_S))
     lasted = pc.if_else(near, later, _SAMPLE_S)
     gpus = ordered.column("gpus").combine_chunks().cast(pa.float64())
-    return float(pc.sum(pc.multiply(lasted, gpus[:-1])).as_py() or 0.0) + gpus[-1].as_py()
+    until_last = pc.sum(pc.multiply(lasted, gpus[:-1])).as_py() or 0.0
+    return float(until_last + gpus[-1].as_py() * _SAMPLE_S)
 
 
 def _spans(about: Manifest, latest: datetime | None) -> list[float]:

@@ -72,10 +72,9 @@ class Driver:
         attempts: dict[str, int] | None = None,
     ) -> None:
         """`specs` are those still to play; `attempts` how often each was begun before this run."""
-        self._plan = plan
+        self.plan = plan
         self._specs = {spec.id: spec for spec in specs}
         self._scheduler = scheduler
-        self._crew = crew
         self._rows = rows
         self._earlier = attempts or {}
         self._meter = GpuMeter()
@@ -204,7 +203,7 @@ class Driver:
         Its row is written only when the run has finished: an outage must not end episodes.
         """
         row = self._failed.pop(episode, None) or identity(
-            self._plan.job, self._specs[episode], attempt
+            self.plan.job, self._specs[episode], attempt
         )
         row["attempt"] = attempt
         row["error"] = row["error"] or "The worker that played it died."
@@ -235,7 +234,7 @@ class Driver:
         """Write rows down once in `record.flush_s`. A full disk has some time to be cleared."""
         failing_since: float | None = None
         while True:
-            await asyncio.sleep(self._plan.config.record.flush_s)
+            await asyncio.sleep(self.plan.config.record.flush_s)
             try:
                 await asyncio.to_thread(self._rows.flush)
                 failing_since = None

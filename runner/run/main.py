@@ -94,14 +94,20 @@ def _run_in(
     _announce(terminal, plan, len(left))
     if not left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
+    _prepare(plan, terminal)
     with _connected(plan) as connection:
         terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
         plan = plan.settled(connection.gpus)
         _say_who_serves(terminal, plan, connection)
-        for name, model in plan.models.items():
-            prepare(plan.engines[name], model, terminal.say)
+        _prepare(plan, terminal)
         ending = _attempt(storage, lease, plan, terminal, connection, left, config_text, words)
     return _finish(storage, plan, terminal, ending)
+
+
+def _prepare(plan: Plan, terminal: Terminal) -> None:
+    """Fetch and ask what can be before servers start; where `auto` is not settled, later."""
+    for name, model in plan.models.items():
+        prepare(plan.engines[name], model, terminal.say)
 
 
 @contextlib.contextmanager

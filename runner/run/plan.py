@@ -102,7 +102,10 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
     rules = _rules(game, config)
     table = _seated(game, rules, config)
     models = _used(game, table, config)
-    engines = {name: model.engine or config.engine for name, model in models.items()}
+    engines = {
+        name: resolve_auto(model.engine or config.engine, model, None)
+        for name, model in models.items()
+    }
     for name, engine in engines.items():
         check_engine(engine, models[name])
     run_dir = _run_dir(config, sweep)

@@ -108,7 +108,9 @@ def test_more_servers_than_the_cluster_holds_are_refused_with_the_arithmetic(
     options = ("n=2", "model.replicas=9", f"cluster.address={three_nodes.address}")
     run = start(*GAME, *options, **three_nodes.env)
     assert run.wait() == 2
-    assert "9 servers need 9 CPUs, and the cluster has 6 on 3 nodes" in run.output
+    assert (
+        "9 servers of smollm2 need 9 CPUs, and the cluster has 6 of 6 free on 3 nodes" in run.output
+    )
 
 
 def test_nobody_listening_at_the_address_is_said_at_once(start: Start) -> None:

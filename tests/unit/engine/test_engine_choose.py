@@ -59,6 +59,7 @@ def test_what_a_model_asks_of_a_cluster() -> None:
     assert demand(urls, three) == Demand(0, 0.0, 2)
     assert demand(SimulatedEngine(servers=5), BUILTIN) == Demand(0, 1.0, 5)
     assert demand(SimulatedEngine(servers=5), three) == Demand(0, 1.0, 3)
+    assert demand(SimulatedEngine(gpu=True), replace(HUB, tp=2)) == Demand(2, 1.0, None)
     assert demand(LlamaCppEngine(), BUILTIN) == Demand(0, 1.0, None)
     assert demand(LlamaCppEngine(), three) == Demand(0, 1.0, 3)
     assert demand(SGLangEngine(), replace(HUB, tp=4)) == Demand(4, 1.0, None)

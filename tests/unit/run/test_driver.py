@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from runner import Game, Outcome, Table
-from runner.cluster import ActorDied, ServerInfo
-from runner.config import GameConfig, ModelConfig, RunConfig
+from runner.cluster import ActorDied, Node, Replica, ServerInfo, place
+from runner.config import GameConfig, LlamaCppEngine, ModelConfig, RunConfig
 from runner.engine import EngineStats
 from runner.episode import EpisodeSpec, Status, episode_specs
 from runner.errors import EngineError, RunFailed
@@ -118,6 +118,11 @@ class Hand:
         self.dead.set()
 
 
+def node(name: str) -> Node:
+    """A machine with one CPU."""
+    return Node(name, name, 1.0, 0.0, 1.0, 0.0)
+
+
 class Machine:
     """A server handle."""
 
@@ -142,13 +147,26 @@ class FakeCrew:
     def __init__(self) -> None:
         self.workers: list[Hand] = []
         self.broken: Callable[[], bool] = lambda: False
+        self.cluster = [node("a"), node("b")]
+        self.launched: list[str] = []
 
     def worker(self, index: int, job: Job, *, life: int) -> Hand:
         self.workers.append(Hand(Worker(f"worker-{index}#{life}", job)))
         return self.workers[-1]
 
-    def server(self, index: int, config: Any, model: Any, *, life: int) -> Machine:
-        return Machine(f"server-{index}", self.broken)
+    def nodes(self) -> list[Node]:
+        return self.cluster
+
+    async def reserve(self, server_id: str, replica: Replica) -> bool:
+        return True
+
+    def release(self, server_id: str) -> None: ...
+
+    def server(
+        self, server_id: str, replica: Replica, config: Any, model: Any, *, life: int
+    ) -> Machine:
+        self.launched.append(server_id)
+        return Machine(server_id, self.broken)
 
 
 @pytest.fixture
@@ -185,16 +203,23 @@ def driver_of(
         runner_version="",
     )
     specs = episode_specs({}, n=n, seed=0, repeats=1, models=frozenset(used))
-    plan = Plan(config, "out", {}, specs, job)
+    engines: dict[str, Any] = dict.fromkeys(used, LlamaCppEngine())
+    plan = Plan(config, engines, "out", {}, specs, job)
     rows = Recorded()
     driver = Driver(plan, specs, SlotScheduler(max_attempts=2), crew, rows)  # type: ignore[arg-type]
     return driver, rows, specs
 
 
+async def play_on_servers(driver: Driver, crew: FakeCrew) -> None:
+    """As a run does: servers where there is room."""
+    replicas = place(driver.plan.wants, crew.cluster)
+    await driver.play(workers=1, replicas=replicas, nodes=crew.cluster)
+
+
 async def test_every_episode_ends_once(crew: FakeCrew) -> None:
     driver, rows, specs = driver_of(crew, "Quick", 50)
     async with asyncio.timeout(20):
-        await driver.play(servers=0, workers=2)
+        await driver.play(workers=2)
         await driver.stop()
     assert rows.ends.keys() == {spec.id for spec in specs}
     assert driver.left == 0
@@ -204,7 +229,7 @@ async def test_every_episode_ends_once(crew: FakeCrew) -> None:
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.06, 0.11])
 async def test_what_ended_before_stop_now_is_recorded(crew: FakeCrew, after_s: float) -> None:
     driver, rows, _ = driver_of(crew, "Slow", 400)
-    playing = asyncio.create_task(driver.play(servers=0, workers=2))
+    playing = asyncio.create_task(driver.play(workers=2))
     async with asyncio.timeout(20):
         while not rows.ends:
             await asyncio.sleep(0.005)
@@ -218,7 +243,7 @@ async def test_what_ended_before_stop_now_is_recorded(crew: FakeCrew, after_s: f
 
 async def test_a_dead_workers_episodes_are_played_by_another(crew: FakeCrew) -> None:
     driver, rows, specs = driver_of(crew, "Slow", 40)
-    playing = asyncio.create_task(driver.play(servers=0, workers=2))
+    playing = asyncio.create_task(driver.play(workers=2))
     await asyncio.sleep(0.1)
     await crew.workers[0].kill()
     async with asyncio.timeout(20):
@@ -234,7 +259,7 @@ async def test_an_episode_that_keeps_failing_is_recorded_at_the_end_of_the_run(
 ) -> None:
     driver, rows, specs = driver_of(crew, "Unlucky", 4)
     async with asyncio.timeout(20):
-        await driver.play(servers=0, workers=1)
+        await driver.play(workers=1)
         await driver.stop()
     by_seed = {spec.seed: rows.ends[spec.id] for spec in specs}
     assert [by_seed[seed]["status"] for seed in range(4)] == [
@@ -251,7 +276,7 @@ async def test_an_outage_stops_the_run_and_ends_no_episode(crew: FakeCrew, n: in
     driver, rows, _ = driver_of(crew, "Doomed", n)
     with pytest.raises(RunFailed, match=r"the last with: HTTP 401\. They are still to be played"):
         async with asyncio.timeout(20):
-            await driver.play(servers=0, workers=1)
+            await driver.play(workers=1)
     await driver.stop()
     assert rows.ends == {}
 
@@ -261,14 +286,15 @@ async def test_a_server_that_never_starts_fails_the_run_with_its_reason(crew: Fa
     driver, rows, _ = driver_of(crew, "Quick", 3, models=True)
     with pytest.raises(EngineError, match="does not start: no such file"):
         async with asyncio.timeout(20):
-            await driver.play(servers=1, workers=1)
+            await play_on_servers(driver, crew)
     await driver.stop()
     assert rows.ends == {}
+    assert crew.launched.count("server-0") == 2, "one failure may be chance"
 
 
 async def test_drain_lets_running_episodes_end_and_begins_none(crew: FakeCrew) -> None:
     driver, rows, _ = driver_of(crew, "Slow", 600)
-    playing = asyncio.create_task(driver.play(servers=0, workers=1))
+    playing = asyncio.create_task(driver.play(workers=1))
     async with asyncio.timeout(20):
         while not rows.ends:
             await asyncio.sleep(0.01)
@@ -295,5 +321,5 @@ async def test_an_order_that_cannot_be_delivered_stops_the_run(crew: FakeCrew) -
     crew.worker = hire_deaf  # type: ignore[method-assign]
     with pytest.raises(TypeError, match="cannot pickle the order"):
         async with asyncio.timeout(10):
-            await driver.play(servers=0, workers=1)
+            await driver.play(workers=1)
     await driver.stop()

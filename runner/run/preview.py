@@ -1,0 +1,156 @@
+"""What a run would start, and where: the answer to `dry_run=true`. Takes no GPU, starts no server."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runner.cluster import Node, Replica, refuse_impossible
+from runner.config import EngineConfig, ModelConfig
+from runner.engine import Place, expected_episodes, fit_of, shown_command
+from runner.run.plan import Plan
+
+_MOST_NODES = 16
+
+
+@dataclass(frozen=True)
+class ModelPreview:
+    """The servers of one model."""
+
+    model: str
+    engine: str
+    path: str
+    servers: int
+    gpus: int
+    """Of all its servers."""
+    tp: int
+    nodes_per_server: int
+    command: str
+    """Of its first server, with the key masked; ports and addresses are chosen at the start."""
+    episodes_per_server: int | None
+    """None: the server says when it is up."""
+    fit: str
+    """What of the model fits into the GPUs' memory; "" where that is not known."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A run before it begins."""
+
+    episodes: int
+    models: list[ModelPreview]
+    nodes: list[dict[str, object]]
+    """Address, GPUs used and there, and the servers, of each node."""
+    at_once: int | None
+    """Episodes played at once; None where a server says only when it is up."""
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self))
+
+
+def preview(plan: Plan, nodes: Sequence[Node], replicas: Sequence[Replica]) -> Preview:
+    """What `plan` would do on a cluster of `nodes`."""
+    by_model: dict[str, list[Replica]] = {name: [] for name in plan.models}
+    for replica in replicas:
+        by_model[replica.model].append(replica)
+    models = [
+        _model(plan.models[name], plan.engines[name], placed) for name, placed in by_model.items()
+    ]
+    return Preview(len(plan.specs), models, _by_node(nodes, replicas), _at_once(plan, models))
+
+
+def room(plan: Plan, nodes: Sequence[Node]) -> None:
+    """Raise UsageError for what could never be placed."""
+    refuse_impossible(plan.wants, nodes)
+
+
+def _model(model: ModelConfig, engine: EngineConfig, placed: Sequence[Replica]) -> ModelPreview:
+    first = placed[0].parts if placed else ()
+    kinds = {part.node.accelerator for replica in placed for part in replica.parts}
+    fit = fit_of(engine, model, sorted(kinds)[0] if kinds else "")
+    spans = max(1, len(first))
+    meet = f"{first[0].node.address}:<port>" if spans > 1 else None
+    return ModelPreview(
+        model=model.name,
+        engine=engine.name,
+        path=model.path,
+        servers=len(placed),
+        gpus=sum(replica.gpus for replica in placed),
+        tp=model.tp,
+        nodes_per_server=spans,
+        command=shown_command(engine, model, Place(nodes=spans, meet=meet)),
+        episodes_per_server=expected_episodes(engine, fit),
+        fit=str(fit) if fit else "",
+    )
+
+
+def _by_node(nodes: Sequence[Node], replicas: Sequence[Replica]) -> list[dict[str, object]]:
+    on: Mapping[str, list[tuple[str, int]]] = defaultdict(list)
+    for number, replica in enumerate(replicas):
+        for rank, part in enumerate(replica.parts):
+            name = f"server-{number}" + (f".{rank}" if rank else "")
+            on[part.node.node_id].append((name, part.gpus))
+    return [
+        {
+            "node": node.address,
+            "accelerator": node.accelerator,
+            "gpus": int(node.gpus),
+            "gpus_used": sum(gpus for _, gpus in on[node.node_id]),
+            "servers": [name for name, _ in on[node.node_id]],
+        }
+        for node in nodes
+    ]
+
+
+def _at_once(plan: Plan, models: Sequence[ModelPreview]) -> int | None:
+    """The least of what the models' servers hold: an episode needs one of each."""
+    if not models or plan.config.scheduler.slots is not None:
+        slots = plan.config.scheduler.slots or len(plan.specs)
+        held = [slots * one.servers for one in models] or [len(plan.specs)]
+        return min(*held, len(plan.specs)) if len(held) > 1 else min(held[0], len(plan.specs))
+    held_or_none = [
+        None if one.episodes_per_server is None else one.episodes_per_server * one.servers
+        for one in models
+    ]
+    known = [held for held in held_or_none if held is not None]
+    return min([*known, len(plan.specs)]) if len(known) == len(held_or_none) else None
+
+
+def show(found: Preview, console: Console) -> None:
+    """Print it for people."""
+    for one in found.models:
+        servers = "1 server" if one.servers == 1 else f"{one.servers} servers"
+        gpus = f", TP {one.tp}, {one.gpus} GPUs" if one.gpus else ""
+        spans = f", {one.nodes_per_server} nodes each" if one.nodes_per_server > 1 else ""
+        console.print(Text(f"\n{one.model}", "bold"), Text(f" {one.path}"), sep="")
+        console.print(Text(f"  {servers} of {one.engine}{gpus}{spans}"))
+        if one.fit:
+            console.print(Text(f"  {one.fit}"), soft_wrap=True)
+        console.print(Text(f"  {one.command}", "dim"), soft_wrap=True)
+    if any(node["servers"] for node in found.nodes):
+        console.print()
+        console.print(_table(found.nodes))
+    held = "as many as the servers say they hold" if found.at_once is None else f"{found.at_once}"
+    console.print(Text(f"\nEpisodes: {found.episodes}, at once: {held}. Nothing was started."))
+
+
+def _table(nodes: Sequence[Mapping[str, object]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("node", "GPUs", "servers"):
+        table.add_column(name)
+    for node in nodes[:_MOST_NODES]:
+        kind = f" {node['accelerator']}" if node["accelerator"] else ""
+        servers = node["servers"]
+        assert isinstance(servers, list)
+        shown = ", ".join(servers[:8]) + (f" and {len(servers) - 8} more" if servers[8:] else "")
+        table.add_row(str(node["node"]), f"{node['gpus_used']} of {node['gpus']}{kind}", shown)
+    if len(nodes) > _MOST_NODES:
+        table.caption = f"and {len(nodes) - _MOST_NODES} more nodes"
+    return table
