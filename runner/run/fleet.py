@@ -98,7 +98,8 @@ class Fleet:
                 )
                 self._keepers = {s: t for s, t in self._keepers.items() if t not in done}
                 for task in done:
-                    task.result()
+                    if not task.cancelled():  # the keeper of a server that was lost
+                        task.result()
                 self._stop_if_nothing_serves()
         finally:
             tasks = {looking, recording, *self._keepers.values()}
