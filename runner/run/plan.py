@@ -221,7 +221,8 @@ def _seated(game: type[Game], rules: Any, config: RunConfig) -> dict[str, str]:
             )
         if player not in players:
             raise UsageError(
-                f"seats.{selector}={player}: nobody is called that.{near_miss(player, players)}"
+                f"seats.{selector}={player}: nobody is called that.{near_miss(player, players)} "
+                "A file of the group model may be named too."
             )
     return {s: config.model.name if p == MODEL else p for s, p in sorted(seats.items())}
 

@@ -26,7 +26,7 @@ from runner.config import (
     plain,
 )
 from runner.errors import UsageError
-from runner.run.plan import make_plan
+from runner.run.plan import Plan, make_plan
 
 CONF = conf_dir()
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
@@ -197,6 +197,56 @@ def test_the_composed_configuration_can_be_printed(tmp_path: Path) -> None:
     assert done.returncode == 0 and "talk_rounds: 1" in done.stdout
 
 
+class TestSeveralModels:
+    def plan(self, *overrides: str) -> Plan:
+        words = Words.of(["games=werewolf", "engine=simulated", *overrides]).for_hydra(CONF)
+        return make_plan(composed(*words))
+
+    def test_seats_roles_and_the_embedder_choose_models(self) -> None:
+        plan = self.plan("seats.werewolf=smollm2", "model=custom", "model.name=a", "model.path=a")
+        assert plan.models.keys() == {"a", "smollm2"}
+        assert plan.specs[0].models == {"a", "smollm2"}
+        assert plan.job.seats == {"default": "a", "werewolf": "smollm2"}
+
+    def test_a_model_that_nobody_calls_is_not_served(self) -> None:
+        assert self.plan("seats.default=random").models == {}
+        assert self.plan("models.b.path=b").models.keys() == {"smollm2"}
+
+    def test_a_model_may_have_an_engine_of_its_own(self) -> None:
+        plan = self.plan(
+            "seats.seer=api",
+            "models.api.path=gpt",
+            "models.api.engine.name=endpoint",
+            "models.api.engine.urls=[https://api.example.com/v1]",
+        )
+        assert plan.engines["api"] == EndpointEngine(urls=["https://api.example.com/v1"])
+        assert plan.engines["smollm2"] == SimulatedEngine()
+        assert plan.settled(0).job.engine == "endpoint+simulated"
+
+    @pytest.mark.parametrize(
+        ("override", "said"),
+        [
+            ("models.b.pth=x", r"Unknown key 'models\.b\.pth'\. Did you mean 'path'"),
+            ("models.b.tp=2", r"models\.b\.path: Field required"),
+            ("models.random.path=x", "means something else in seats"),
+            ("models.b={path:b,engine:{name:sgalng}}", r"models\.b\.engine.*sgalng"),
+            ("embedder=b", "embedder=b is not known"),
+            ("embedder=smollm2", "embedder=smollm2 is no embedding model"),
+        ],
+    )
+    def test_a_mistake_is_named(self, override: str, said: str) -> None:
+        with pytest.raises(UsageError, match=said):
+            self.plan(override)
+
+    def test_an_embedding_model_takes_no_seat_but_embeds(self) -> None:
+        embedding = ["models.e.path=e", "models.e.embedding=true"]
+        with pytest.raises(UsageError, match="e is an embedding model and takes no seat"):
+            self.plan(*embedding, "seats.seer=e")
+        plan = self.plan(*embedding, "embedder=e")
+        assert plan.specs[0].models == {"e", "smollm2"}
+        assert plan.job.embedder == "e"
+
+
 class TestWords:
     def test_options_may_stand_anywhere(self) -> None:
         words = Words.of(["games=g", "-m", "--config-dir", "conf", "n=2", "--json"])
@@ -217,6 +267,23 @@ class TestWords:
 
     def test_open_mappings_may_be_added_to(self) -> None:
         assert Words.of(["seats.werewolf=random"]).for_hydra(CONF) == ["++seats.werewolf=random"]
+
+    def test_a_seat_may_name_a_model_file(self, tmp_path: Path) -> None:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "x1.5-8b.yaml").touch()
+        words = Words.of(
+            ["seats.werewolf=x1.5-8b", "models.x1.5-8b.replicas=2", "--config-dir", str(tmp_path)]
+        )
+        assert words.for_hydra(CONF) == [
+            *("--config-dir", str(tmp_path)),
+            "+model@models.x1__dot__5-8b=x1.5-8b",
+            "++seats.werewolf=x1.5-8b",
+            "++models.x1__dot__5-8b.replicas=2",
+        ]
+
+    def test_the_runs_own_model_and_players_without_a_file_are_no_further_models(self) -> None:
+        words = ["model=smollm2", "seats.werewolf=smollm2", "seats.default=random"]
+        assert not [w for w in Words.of(words).for_hydra(CONF) if "@models" in w]
 
     def test_words_that_are_no_overrides_are_refused(self) -> None:
         with pytest.raises(UsageError, match="Did you mean games=werewolf"):

@@ -22,6 +22,7 @@ from runner.scheduler import (
     Lease,
     Move,
     Pause,
+    Sample,
     ServerDown,
     ServerUp,
     SlotScheduler,
@@ -269,6 +270,32 @@ AnyInterleaving.TestCase.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None
 )
 TestAnyInterleaving = AnyInterleaving.TestCase
+
+
+def test_a_server_that_comes_back_is_filled_slowly() -> None:
+    scheduler = SlotScheduler(pace=2.0)
+    up(scheduler, ("s", 6))
+    assert len(started(scheduler.observe(Submit(tuple(specs(20))), 10.0))) == 6
+    paused = scheduler.observe(ServerDown("s"), 11.0)
+    assert len(paused) == 6
+    moved = [len(scheduler.observe(ServerUp("s", MODEL, 6, again=True), 20.0))]
+    moved += [
+        len(scheduler.observe(Sample("s", None), second)) for second in (21.0, 22.0, 23.0, 24.0)
+    ]
+    assert moved == [1, 2, 2, 1, 0], "one at once, then two a second, those that waited first"
+    scheduler.observe(Ended("e0"), 24.5)
+    assert scheduler.held("s") == 6, "full again, it takes one for each that ends"
+
+
+def test_other_servers_are_not_held_up_by_one_that_comes_back() -> None:
+    scheduler = SlotScheduler(pace=1.0)
+    up(scheduler, ("a", 2), ("b", 4))
+    scheduler.observe(Submit(tuple(specs(20))), 0.0)
+    scheduler.observe(ServerDown("b"), 1.0)
+    scheduler.observe(ServerUp("b", MODEL, 4, again=True), 2.0)
+    scheduler.observe(Ended("e4"), 2.1)
+    held = {server: scheduler.held(server) for server in "ab"}
+    assert held["a"] == 2 and held["b"] <= 2
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 10)), min_size=1, max_size=30))
