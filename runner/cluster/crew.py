@@ -82,7 +82,7 @@ def _reason(error: RayError) -> str:
 
 
 class ServerHandle:
-    """The `Server` actors of one replica: one for each node that it spans, the answering one first."""
+    """The `Server` actors of one replica: one per node that it spans, the answering one first."""
 
     def __init__(self, actors: Sequence[Any], server_id: str, gpus: int) -> None:
         self.server_id = server_id
