@@ -18,14 +18,16 @@ from runner.game import (
     Seat,
     Step,
     Table,
+    Vector,
     play,
 )
-from runner.policy import RandomPolicy, ScriptedPolicy
+from runner.policy import HashingEmbedder, RandomPolicy, ScriptedPolicy
 
 __all__ = [
     "NO_FALLBACK",
     "RANDOM",
     "Game",
+    "HashingEmbedder",
     "Kind",
     "Layout",
     "LimitReached",
@@ -40,6 +42,7 @@ __all__ = [
     "Seat",
     "Step",
     "Table",
+    "Vector",
     "play",
 ]
 

@@ -6,6 +6,7 @@ from runner.game.message import Kind, Message, Policy, Prompt, Reply, Request, S
 from runner.game.seat import NO_FALLBACK, RANDOM, Seat
 from runner.game.table import Table
 from runner.game.transcript import Event, EventKind
+from runner.game.vectors import Vector
 
 __all__ = [
     "NO_FALLBACK",
@@ -25,5 +26,6 @@ __all__ = [
     "Seat",
     "Step",
     "Table",
+    "Vector",
     "play",
 ]

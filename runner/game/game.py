@@ -68,8 +68,17 @@ class Game(ABC):
 
 
 async def play(
-    game: Game, policy: Policy, *, seed: int = 0, layout: Layout = Layout.public_first
+    game: Game,
+    policy: Policy,
+    *,
+    seed: int = 0,
+    layout: Layout = Layout.public_first,
+    embedder: Policy | None = None,
 ) -> tuple[Outcome, Table]:
-    """Play one episode here and now, in a notebook or a test; returns the table as it was left."""
-    table = Table(game.seats(), policy, seed=seed, rules=game.briefing(), layout=layout)
+    """Play one episode here and now, in a notebook or a test; returns the table as it was left.
+
+    `embedder` answers `table.embed`, for games that call it.
+    """
+    rules = game.briefing()
+    table = Table(game.seats(), policy, seed=seed, rules=rules, layout=layout, embedder=embedder)
     return await game.play(table), table

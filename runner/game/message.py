@@ -29,7 +29,7 @@ class Prompt(NamedTuple):
 
 
 class Kind(StrEnum):
-    """What a seat is asked for."""
+    """What is asked for."""
 
     say = "say"
     """Free text."""
@@ -37,6 +37,8 @@ class Kind(StrEnum):
     """One of the legal options."""
     answer = "answer"
     """An object that fits a schema."""
+    embed = "embed"
+    """A vector for each text; asked by the table, of no seat. Each message is one text."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Request:
     """One question to one seat. The prompt is composed on first use: random seats pay nothing."""
 
     seat: str
+    """The seat's name; for `Kind.embed` the table's own, see `Table.embed`."""
     role: str | None
     ordinal: int
     """Which of this seat's questions this is, from 0. (seat, ordinal, retry) is a step's key."""
@@ -77,6 +80,7 @@ class Reply:
     """What came back, with what it cost. Token counts are 0 where nobody counted."""
 
     text: str
+    """The reply as it came; for `Kind.embed` the vectors, as `runner.game.vectors` packs them."""
     reasoning: str = ""
     finish_reason: str = "stop"
     prompt_tokens: int = 0
@@ -89,6 +93,8 @@ class Reply:
     """Seconds in the server's queue, where the server says so."""
     first_token_s: float | None = None
     """Seconds to the first token, where the server says so."""
+    retractions: int | None = None
+    """Times the server put the request back because its KV cache was full, where it says so."""
     model: str = ""
     """Configured name of the model or baseline that answered."""
     server_id: str = ""

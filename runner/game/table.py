@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from runner.errors import UsageError
 from runner.game.layout import Layout
-from runner.game.message import Policy, Step
+from runner.game.message import Kind, Message, Policy, Prompt, Request, Step
 from runner.game.seat import Seat
 from runner.game.transcript import Event, EventKind, Log
+from runner.game.vectors import Vector, unpack
 
 T = TypeVar("T")
+
+_ASKER = "(table"
+"""How the table's own name begins in the record: `(table)`, in branches `(table 0.1)`."""
 
 _branch: ContextVar[Log | None] = ContextVar("branch", default=None)
 
@@ -35,25 +40,32 @@ class Table:
         layout: Layout = Layout.public_first,
         retries: int = 2,
         on_step: Callable[[Step], None] | None = None,
+        embedder: Policy | None = None,
     ) -> None:
         """`policy` answers for every seat (it sees seat and role in the request).
 
         `rules` opens every prompt and should be the same in every episode of a game. A refused
         reply is asked again up to `retries` times. `on_step` sees each reply once it is judged.
+        `embedder` answers `embed`.
         """
         if odd := [name for name in names if not isinstance(name, str) or not name]:
             raise TypeError(f"seat names must be text, got {odd[0]!r}; return them from seats()")
         if len(set(names)) != len(names):
             raise ValueError(f"seat names must differ, got {list(names)}")
+        if own := [name for name in names if name.startswith(_ASKER)]:
+            raise ValueError(f"{own[0]!r} names the table itself in the results; rename the seat")
         self.seed = seed
         self.rules = rules
         self.layout = layout
         self.retries = retries
         self.policy = policy
         self.on_step = on_step
+        self.embedder = embedder
         self.seats: list[Seat] = [Seat(self, name) for name in names]
         self.log = Log()
         self._rngs: dict[str, random.Random] = {}
+        self._embeds: dict[str, int] = {}
+        """Path of a branch → how often it called `embed`."""
 
     @property
     def here(self) -> Log:
@@ -98,6 +110,48 @@ class Table:
     def tell_all(self, text: str, *, by: Seat | None = None) -> None:
         """Tell `text` to everybody at the table."""
         self.append(EventKind.told, text, None, by)
+
+    def embed(self, texts: Sequence[str]) -> Coroutine[Any, Any, list[Vector]]:
+        """A vector for each of `texts`, in order; texts that mean alike get vectors that are alike.
+
+        Vectors have unit length: `sum(x * y for x, y in zip(one, other))` is the similarity of two,
+        from -1 to 1. No texts, no call. Raises UsageError where nobody embeds.
+        """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"embed takes a list of texts, got {texts!r:.100}")
+        if self.embedder is None:
+            raise UsageError(
+                "The game embeds texts and nobody is there to do it: give the run embedder=hashing "
+                "(no model) or an embedding model, and play() embedder=HashingEmbedder()."
+            )
+        whole = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        return self._embed(self.embedder, self._embedding(whole) if whole else None)
+
+    def _embedding(self, texts: Sequence[str]) -> Request:
+        """The request for vectors of `texts`, under a key that no other branch has."""
+        here = self.here
+        ordinal = self._embeds.get(here.path, 0)
+        self._embeds[here.path] = ordinal + 1
+        return Request(
+            seat=f"{_ASKER} {here.path})" if here.path else f"{_ASKER})",
+            role=None,
+            ordinal=ordinal,
+            retry=0,
+            turn=here.turns,
+            phase=here.phase,
+            kind=Kind.embed,
+            seed=0,
+            compose=lambda: Prompt(tuple(Message("user", text) for text in texts), 0),
+        )
+
+    async def _embed(self, embedder: Policy, request: Request | None) -> list[Vector]:
+        if request is None:
+            return []
+        reply = await embedder(request)
+        vectors = unpack(reply.text, len(request.messages))
+        if self.on_step is not None:
+            self.on_step(Step(request, reply, valid=True, action=""))
+        return vectors
 
     async def together(self, *moves: Awaitable[T]) -> list[T]:
         """Play `moves` at the same time; their results in order.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from runner.game import Kind, Policy, Reply, Request
+from runner.policy.embedder import HashingEmbedder
 
 
 class RandomPolicy:
@@ -49,8 +50,8 @@ class ScriptedPolicy:
 BASELINES: Mapping[str, Callable[[int], Policy]] = {RandomPolicy.name: RandomPolicy}
 """Baselines that a configuration can seat, by name; each takes a salt."""
 
-EMBEDDERS = ("hashing",)
-"""Embedders that need no server."""
+EMBEDDERS: Mapping[str, Callable[[], Policy]] = {HashingEmbedder.name: HashingEmbedder}
+"""Embedders that need no server, by name."""
 
 
 def sample_schema(schema: Mapping[str, Any], rng: random.Random) -> Any:

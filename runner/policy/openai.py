@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
@@ -18,12 +19,15 @@ import openai
 from runner.config import Sampling
 from runner.errors import LimitReached, RunnerError
 from runner.game import Kind, Reply, Request
+from runner.game.vectors import floats, pack
 
 _CONNECT_S = 10.0
 """Longest wait for a connection: a host that is gone without a word costs no whole timeout."""
 _LAST_COUNT = 2**31 - 1
 _THINK, _END_THINK = "<think>", "</think>"
 _LAST_SEED = 2**31 - 1
+_BLANK = "-"
+"""Sent for a text without a visible character, which servers refuse to embed."""
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -38,7 +42,7 @@ class CallFailed(RunnerError):
 
 
 class OpenAIClient:
-    """Chat completions from one server, for any number of concurrent callers."""
+    """Chat completions and embeddings from one server, for any number of concurrent callers."""
 
     def __init__(self, url: str, api_key: str, *, timeout_s: float) -> None:
         self.url = url
@@ -59,15 +63,36 @@ class OpenAIClient:
         sampling: Sampling,
         seed: int = 0,
         llguidance: bool = False,
+        meta_info: bool = False,
     ) -> Reply:
         """One reply to `request`. Raises CallFailed; LimitReached for a prompt that is too long.
 
-        `llguidance`: the server takes such grammars, see `chat_body`.
+        `llguidance`, `meta_info`: what the server takes, see `chat_body`.
         """
-        body = chat_body(request, model=model, sampling=sampling, seed=seed, llguidance=llguidance)
+        body = chat_body(
+            request,
+            model=model,
+            sampling=sampling,
+            seed=seed,
+            llguidance=llguidance,
+            meta_info=meta_info,
+        )
         begun = time.perf_counter()
+        raw = await self._post("/chat/completions", body)
+        return read_reply(raw, latency_s=time.perf_counter() - begun)
+
+    async def embed(self, request: Request, *, model: str, sampling: Sampling) -> Reply:
+        """The vectors of `request`'s messages, packed. Raises as `complete` does."""
+        texts = [message.content for message in request.messages]
+        body = embed_body(texts, model=model, sampling=sampling)
+        begun = time.perf_counter()
+        raw = await self._post("/embeddings", body)
+        return read_vectors(raw, len(texts), latency_s=time.perf_counter() - begun)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        """What the server answers. Raises CallFailed, or LimitReached."""
         try:
-            raw: Any = await self._client.post("/chat/completions", body=body, cast_to=object)
+            return await self._client.post(path, body=body, cast_to=object)
         except openai.APIStatusError as error:
             raise _status_failure(error, self.url) from error
         except openai.APIConnectionError as error:
@@ -76,7 +101,6 @@ class OpenAIClient:
             raise CallFailed(
                 f"{self.url} sent no valid reply: {error}"[:500], retryable=True
             ) from error
-        return read_reply(raw, latency_s=time.perf_counter() - begun)
 
     async def close(self) -> None:
         await self._client.close()
@@ -95,12 +119,19 @@ def _transport(timeout: openai.Timeout) -> Any:
 
 
 def chat_body(
-    request: Request, *, model: str, sampling: Sampling, seed: int, llguidance: bool = False
+    request: Request,
+    *,
+    model: str,
+    sampling: Sampling,
+    seed: int,
+    llguidance: bool = False,
+    meta_info: bool = False,
 ) -> dict[str, Any]:
     """The JSON body of a chat completion for `request`.
 
     With `llguidance` a schema travels as a grammar of that kind, which forbids white space between
-    tokens of JSON: small models spend half their tokens on it.
+    tokens of JSON: small models spend half their tokens on it. With `meta_info` the server is asked
+    how long the call waited.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -120,7 +151,19 @@ def chat_body(
         }
     elif sampling.stop and request.kind is Kind.say:
         body["stop"] = list(sampling.stop)
+    if meta_info:
+        body["return_meta_info"] = True
     return {**body, **sampling.extra_body}
+
+
+def embed_body(texts: Sequence[str], *, model: str, sampling: Sampling) -> dict[str, Any]:
+    """The JSON body of a request for vectors; of `sampling` only `extra_body` means anything."""
+    return {
+        "model": model,
+        "input": [text if text.strip() else _BLANK for text in texts],
+        "encoding_format": "base64",
+        **sampling.extra_body,
+    }
 
 
 def read_reply(raw: Any, *, latency_s: float) -> Reply:
@@ -136,6 +179,7 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
         usage = raw.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
         meta = choice.get("meta_info")
+        meta = meta if isinstance(meta, Mapping) else {}
         if not isinstance(content, str) or not isinstance(details, Mapping):
             raise TypeError("content is not text")
         thought, text = split_reasoning(_whole(content))
@@ -145,13 +189,12 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
             reasoning="\n".join(filter(None, (_whole(said), thought))),
             finish_reason=_whole(finish),
             prompt_tokens=_count(usage.get("prompt_tokens")),
-            cached_tokens=_count(details.get("cached_tokens")),
+            cached_tokens=_count(details.get("cached_tokens") or meta.get("cached_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
             latency_s=latency_s,
-            queue_s=_seconds(meta.get("queue_time")) if isinstance(meta, Mapping) else None,
-            first_token_s=(
-                _seconds(meta.get("first_token_latency")) if isinstance(meta, Mapping) else None
-            ),
+            queue_s=_seconds(meta.get("queue_time")),
+            first_token_s=_seconds(meta.get("first_token_latency")),
+            retractions=_maybe_count(meta.get("num_retractions")),
             request_id=_whole(raw.get("id")),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -160,6 +203,31 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
     if finish == "abort":
         raise CallFailed("The server aborted the request", retryable=True)
     return reply
+
+
+def read_vectors(raw: Any, count: int, *, latency_s: float) -> Reply:
+    """A `Reply` with the `count` vectors of an embeddings answer. Raises CallFailed."""
+    try:
+        data = sorted(raw["data"], key=lambda item: item["index"])
+        if [item["index"] for item in data] != list(range(count)):
+            raise ValueError(f"{len(data)} vectors for {count} texts")
+        usage = raw.get("usage") or {}
+        return Reply(
+            text=pack([_numbers(item["embedding"]) for item in data]),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            latency_s=latency_s,
+            request_id=_whole(raw.get("id")),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, struct.error) as error:
+        shown = json.dumps(raw, default=str)[:200]
+        raise CallFailed(
+            f"The server sent no embeddings ({error}): {shown}", retryable=True
+        ) from error
+
+
+def _numbers(embedding: Any) -> Sequence[float]:
+    """A vector, which some servers send as numbers even where base64 is asked for."""
+    return floats(embedding) if isinstance(embedding, str) else embedding
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -185,6 +253,10 @@ def _count(value: Any) -> int:
         return max(0, min(int(value or 0), _LAST_COUNT))
     except (TypeError, ValueError, OverflowError):
         return 0
+
+
+def _maybe_count(value: Any) -> int | None:
+    return None if value is None else _count(value)
 
 
 def _seconds(value: Any) -> float | None:

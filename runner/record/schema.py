@@ -119,6 +119,7 @@ STEPS: Final = _table(
     finish_reason=_STR,
     queue_s=_maybe(_REAL),
     first_token_s=_maybe(_REAL),
+    retractions=_maybe(_INT),
     latency_s=_REAL,
     tries=_INT,
     server_id=_maybe(_STR),

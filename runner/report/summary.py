@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from runner.episode import Status
 from runner.errors import UsageError
+from runner.game import Kind
 from runner.record import Manifest, Storage, manifest, read, storage_at
 from runner.report.intervals import Estimate, mean, share
 
@@ -165,7 +166,7 @@ _EPISODE_COLUMNS = [
     *("winner", "num_turns", "duration_s", "gpu_seconds", "finished_at"),
 ]
 _STEP_COLUMNS = [
-    *("role", "valid", "fallback", "prompt_tokens", "cached_tokens", "completion_tokens"),
+    *("role", "kind", "valid", "fallback", "prompt_tokens", "cached_tokens", "completion_tokens"),
     *("tries", "server_id", "model", "replied_at"),
 ]
 
@@ -293,6 +294,7 @@ def _rewards(seats: pa.Table) -> dict[str, Estimate]:
 
 def _moves(steps: pa.Table) -> list[Moves]:
     """Per model and role, each model's total first."""
+    steps = steps.filter(pc.not_equal(steps.column("kind"), Kind.embed.value))
     decided = pc.or_(steps.column("valid"), steps.column("fallback"))
     flags = pa.table(
         {

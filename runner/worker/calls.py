@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
-from runner.config import Calls, ModelConfig
+from runner.config import Calls, ModelConfig, Sampling
 from runner.errors import InfraError
-from runner.game import Reply, Request
+from runner.game import Kind, Reply, Request
 from runner.policy.openai import CallFailed, OpenAIClient
 from runner.worker.job import ServerAddress
 from runner.worker.route import Abandoned, Route
@@ -21,18 +22,8 @@ _LONGEST_BACKOFF_S = 15.0
 class Caller:
     """Sends requests to servers, one shared client per server, and tries again where that helps."""
 
-    def __init__(
-        self,
-        calls: Calls,
-        on_failure: Callable[[ServerAddress, str], None],
-        *,
-        own_servers: bool = True,
-    ) -> None:
-        """`on_failure(server, reason)` hears of every server that nobody answers for.
-
-        `own_servers`: the run started them, so that no proxy stands between.
-        """
-        self._own_servers = own_servers
+    def __init__(self, calls: Calls, on_failure: Callable[[ServerAddress, str], None]) -> None:
+        """`on_failure(server, reason)` hears of every server that nobody answers for."""
         self._calls = calls
         self._on_failure = on_failure
         self._clients: dict[tuple[str, str], OpenAIClient] = {}
@@ -49,13 +40,7 @@ class Caller:
         while True:
             server = await route.server(model.name)
             try:
-                call = self._client(server).complete(
-                    request,
-                    model=server.model,
-                    sampling=model.sampling,
-                    seed=salt,
-                    llguidance=server.llguidance,
-                )
+                call = self._ask(server, request, model.sampling, salt)
                 reply = await route.call(model.name, server, call)
             except Abandoned:
                 continue
@@ -69,6 +54,22 @@ class Caller:
             else:
                 return replace(reply, model=model.name, server_id=server.server_id), tried
 
+    def _ask(
+        self, server: ServerAddress, request: Request, sampling: Sampling, salt: int
+    ) -> Coroutine[Any, Any, Reply]:
+        """One try."""
+        client = self._client(server)
+        if request.kind is Kind.embed:
+            return client.embed(request, model=server.model, sampling=sampling)
+        return client.complete(
+            request,
+            model=server.model,
+            sampling=sampling,
+            seed=salt,
+            llguidance=server.llguidance,
+            meta_info=server.meta_info,
+        )
+
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()
@@ -77,7 +78,7 @@ class Caller:
     def _client(self, server: ServerAddress) -> OpenAIClient:
         key = (server.url, server.api_key)
         if key not in self._clients:
-            if self._own_servers:
+            if server.own:
                 _bypass_proxy(server.url)
             self._clients[key] = OpenAIClient(
                 server.url, server.api_key, timeout_s=self._calls.timeout_s

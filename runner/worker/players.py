@@ -1,4 +1,4 @@
-"""Answers every question of one episode: finds who plays the seat, keeps the limits, counts.
+"""Answers every question of one episode: finds who plays or embeds, keeps the limits, counts.
 
 Invariant: each reply is charged once, before the game sees it.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from runner.episode import EpisodeSpec
 from runner.errors import LimitReached
-from runner.game import Policy, Reply, Request
-from runner.policy.baseline import BASELINES
+from runner.game import Kind, Policy, Reply, Request
+from runner.policy.baseline import BASELINES, EMBEDDERS
 from runner.worker.calls import Caller
 from runner.worker.job import Job
 from runner.worker.replay import Replay
@@ -35,7 +35,7 @@ class Tally:
 
 
 class Players:
-    """The policy of one episode's table."""
+    """The policy of one episode's table, and its embedder."""
 
     def __init__(
         self, job: Job, spec: EpisodeSpec, caller: Caller, route: Route, replay: Replay
@@ -56,7 +56,7 @@ class Players:
 
     async def __call__(self, request: Request) -> Reply:
         self._keep_limits(request)
-        name = player_of(self._job.seats, request.seat, request.role)
+        name = self._name(request)
         recorded = self.replay.reply(request)
         if recorded is not None:
             if name in self._job.models:
@@ -73,12 +73,18 @@ class Players:
             return reply
         await asyncio.sleep(0)  # nor does a baseline
         if name not in self._baselines:
-            self._baselines[name] = BASELINES[name](self._salt)
+            made = EMBEDDERS[name]() if name in EMBEDDERS else BASELINES[name](self._salt)
+            self._baselines[name] = made
         return await self._baselines[name](request)
+
+    def _name(self, request: Request) -> str:
+        if request.kind is Kind.embed and self._job.embedder is not None:
+            return self._job.embedder
+        return player_of(self._job.seats, request.seat, request.role)
 
     def _keep_limits(self, request: Request) -> None:
         limits = self._job.limits
-        if request.retry == 0:
+        if request.retry == 0 and request.kind is not Kind.embed:
             self.questions += 1
         if limits.turns is not None and self.questions > limits.turns:
             raise LimitReached("turns", f"limits.turns={limits.turns}")

@@ -65,6 +65,7 @@ class Replay:
             latency_s=row["latency_s"],
             queue_s=row["queue_s"],
             first_token_s=row["first_token_s"],
+            retractions=row["retractions"],
             model=row["model"],
             server_id=row["server_id"] or "",
             request_id=row["request_id"],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.episode import EpisodeSpec, Status
-from runner.game import Outcome, Seat, Step, Table
+from runner.game import Kind, Outcome, Seat, Step, Table
 from runner.game.delta import Delta, PromptDelta, common_prefix
 from runner.game.layout import dialogue
 from runner.worker.job import Job
@@ -57,7 +57,7 @@ class Journal:
         delta = self._delta.encode(request.seat, request.ordinal, request.retry, prompt.messages)
         per_char = reply.prompt_tokens / max(1, prompt.chars)
         shared = int(prompt.shared_chars * per_char)
-        self.moves += step.valid or step.fallback
+        self.moves += request.kind is not Kind.embed and (step.valid or step.fallback)
         self.invalid_moves += not step.valid
         self.fallback_moves += step.fallback
         self.shared_prefix_tokens += shared
@@ -92,6 +92,7 @@ class Journal:
                 "finish_reason": reply.finish_reason,
                 "queue_s": reply.queue_s,
                 "first_token_s": reply.first_token_s,
+                "retractions": reply.retractions,
                 "latency_s": reply.latency_s,
                 "tries": self.players.tries.pop((request.seat, request.ordinal, request.retry), 1),
                 "server_id": reply.server_id or None,
@@ -104,7 +105,7 @@ class Journal:
     def _sent_share(self, step: Step, delta: Delta) -> float:
         """Share of the prompt, 0..1, that this episode has sent to the same server before."""
         server, seat = step.reply.server_id, step.request.seat
-        if not server:
+        if not server or step.request.kind is Kind.embed:
             return 0.0
         text = "".join(message.content for message in step.request.messages)
         before = self._sent.get(server, "")

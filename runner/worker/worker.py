@@ -109,7 +109,7 @@ class Worker:
         self._job = job
         self._game = load_game(job.game_path)
         self._rules = check(self._game.Rules, job.rules, "games.rules")
-        self._caller = Caller(job.calls, self._note_failure, own_servers=job.engine != "endpoint")
+        self._caller = Caller(job.calls, self._note_failure)
         self._live: dict[str, _Attempt] = {}
         self._ended: list[_Attempt] = []
         self._news = asyncio.Event()
@@ -242,6 +242,7 @@ class Worker:
             layout=Layout(job.layout),
             retries=job.retries,
             on_step=journal.note,
+            embedder=journal.players if job.embedder is not None else None,
         )
         return checked(await game.play(attempt.table), attempt.table)
 
