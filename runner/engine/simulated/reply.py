@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner.engine.simulated.cache import CHARS_PER_TOKEN, count_tokens
+from runner.game.vectors import floats, pack
 from runner.policy.baseline import sample_schema
+from runner.policy.embedder import hashed
 
 OPENINGS = ("I think", "To be honest,", "Listen:", "As I see it,", "Let us remember that")
 SUBJECTS = ("the quiet ones", "the first vote", "our neighbour", "what was said last", "the night")
@@ -30,6 +32,12 @@ def reply_to(body: Mapping[str, Any]) -> tuple[str, str]:
     if most is not None and count_tokens(text) > most:
         return text[: most * CHARS_PER_TOKEN], "length"
     return text, "stop"
+
+
+def embedding(text: str, encoding: str | None) -> list[float] | str:
+    """The vector that `embedder=hashing` gives `text`, as numbers, or in base64 where asked for."""
+    packed = pack(hashed([text]))
+    return packed if encoding == "base64" else list(floats(packed))
 
 
 def requested_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The stand-in server: the OpenAI chat API and SGLang's metric names, with nothing behind them.
+"""The stand-in server: OpenAI's chat and embeddings API and SGLang's metric names, nothing behind.
 
 The API key comes in the environment variable RUNNER_API_KEY.
 """
@@ -11,14 +11,15 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from runner.engine.simulated.cache import PrefixCache, count_tokens
-from runner.engine.simulated.reply import prompt_text, reply_to, requested_schema
+from runner.engine.simulated.reply import embedding, prompt_text, reply_to, requested_schema
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SHUTDOWN_S = 0.2
@@ -58,15 +59,53 @@ class StandIn:
             return refusal(400, "invalid_request_error", f"not a chat request: {error!r}")
         if body.get("stream"):
             return refusal(400, "invalid_request_error", "this server does not stream")
+        size = count_tokens(prompt)
+        if (refused := self._refused(size)) is not None:
+            return refused
+        async with self._slot(size):
+            cached = self._cache.add(prompt)
+            await asyncio.sleep(self.options.latency_s)
+            text, finish = reply_to(body)
+        said = count_tokens(text)
+        self.counters.prompt += size
+        self.counters.cached += cached
+        self.counters.generated += said
+        return web.json_response(
+            completion(self.options.name, text, finish, prompt=size, cached=cached, said=said)
+        )
+
+    async def embed(self, request: web.Request) -> web.Response:
+        """`POST /v1/embeddings`."""
+        try:
+            body = await request.json()
+            given = body["input"]
+            texts = [given] if isinstance(given, str) else list(given)
+            if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+                raise ValueError("input must be texts that are not blank")
+        except (ValueError, KeyError, TypeError) as error:
+            return refusal(400, "invalid_request_error", f"not an embeddings request: {error!r}")
+        sizes = [count_tokens(text) for text in texts]
+        if (refused := self._refused(max(sizes))) is not None:
+            return refused
+        async with self._slot(sum(sizes)):
+            await asyncio.sleep(self.options.latency_s)
+            vectors = [embedding(text, body.get("encoding_format")) for text in texts]
+        self.counters.prompt += sum(sizes)
+        return web.json_response(embeddings(self.options.name, vectors, prompt=sum(sizes)))
+
+    def _refused(self, size: int) -> web.Response | None:
+        """The answer to a call with a text of `size` tokens that gets no reply."""
         if self._faults.random() < self.options.fail_rate:
             return refusal(503, "unavailable_error", "failed on purpose (engine.fail_rate)")
-        size, most = count_tokens(prompt), self.options.context
+        most = self.options.context
         if size >= most:
             why = f"request ({size} tokens) exceeds the available context size ({most} tokens)"
             return refusal(400, "exceed_context_size_error", why)
-        return await self._generate(body, prompt, size)
+        return None
 
-    async def _generate(self, body: dict[str, Any], prompt: str, size: int) -> web.Response:
+    @asynccontextmanager
+    async def _slot(self, size: int) -> AsyncIterator[None]:
+        """One of the slots, for a call of `size` tokens."""
         counters = self.counters
         counters.queued += 1
         try:
@@ -76,20 +115,11 @@ class StandIn:
         counters.running += 1
         counters.kv_used += size
         try:
-            cached = self._cache.add(prompt)
-            await asyncio.sleep(self.options.latency_s)
-            text, finish = reply_to(body)
+            yield
         finally:
             counters.running -= 1
             counters.kv_used -= size
             self._slots.release()
-        said = count_tokens(text)
-        counters.prompt += size
-        counters.cached += cached
-        counters.generated += said
-        return web.json_response(
-            completion(self.options.name, text, finish, prompt=size, cached=cached, said=said)
-        )
 
     async def metrics(self, request: web.Request) -> web.Response:
         """`GET /metrics`, in the words of SGLang."""
@@ -142,6 +172,19 @@ def completion(
     }
 
 
+def embeddings(name: str, vectors: Sequence[list[float] | str], *, prompt: int) -> dict[str, Any]:
+    """The body of an answer with `vectors`."""
+    return {
+        "object": "list",
+        "model": name,
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors)
+        ],
+        "usage": {"prompt_tokens": prompt, "total_tokens": prompt},
+    }
+
+
 def refusal(status: int, kind: str, message: str) -> web.Response:
     """An error in the API's own form."""
     error = {"message": message, "type": kind, "code": status}
@@ -171,6 +214,7 @@ def make_app(options: argparse.Namespace, key: str) -> web.Application:
     app.router.add_get("/metrics", stand_in.metrics)
     app.router.add_get("/v1/models", stand_in.models)
     app.router.add_post("/v1/chat/completions", stand_in.complete)
+    app.router.add_post("/v1/embeddings", stand_in.embed)
     return app
 
 
