@@ -89,9 +89,9 @@ def make_engine(
     """
     match config:
         case LlamaCppEngine():
-            return LlamaCppServer(config, model, log_path=log_path, host=place.host)
+            return LlamaCppServer(config, model, log_path=log_path, place=place)
         case SimulatedEngine():
-            return SimulatedServer(config, model, log_path=log_path, host=place.host)
+            return SimulatedServer(config, model, log_path=log_path, place=place)
         case EndpointEngine():
             return endpoint.EndpointServer(config, model, url=config.urls[index])
         case _:

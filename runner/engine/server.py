@@ -19,7 +19,7 @@ from runner.engine import ports
 from runner.engine.logs import size, tail
 from runner.engine.process import Command, Process
 from runner.engine.unreachable import reason
-from runner.errors import EngineError
+from runner.errors import EngineError, UsageError
 
 PORT_TRIES = 5
 """Starts before a server that keeps finding its port taken is given up."""
@@ -27,6 +27,12 @@ POLL_S = 0.1
 """Between two looks at whether a starting server is healthy."""
 ASK_TIMEOUT_S = 30.0
 """Longest wait for a load signal: llama.cpp answers between two batches, and they may be long."""
+ANY_ADDRESS = ("0.0.0.0", "::")
+"""Addresses to listen on at which nobody can be called."""
+WRONG_FLAGS = re.compile(
+    r"error: (?P<fault>(?:unrecognized arguments|argument|ambiguous option).*)"
+)
+"""What argparse says before it exits with code 2."""
 PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|couldn't bind", re.IGNORECASE)
 
 
@@ -51,16 +57,20 @@ class HttpServer:
         knobs: ServerKnobs,
         *,
         host: str,
+        bind: str | None = None,
         log_path: Path,
-        health: str = "/health",
+        health: str | None = "/health",
         n_ports: int = 1,
     ) -> None:
         """`command` gets `n_ports` reserved ports, the first for HTTP, and the API key to ask for.
 
-        `health` is the path that answers 200 once the server is ready.
+        `host` is where others reach it, `bind` what it listens on where that differs. `health` is
+        the path that answers 200 once the server is ready; None: it has no API, and counts as ready
+        when it runs.
         """
         self.name = name
-        self.host = host
+        self.bind = bind or host
+        self.host = host if self.bind in ANY_ADDRESS else self.bind
         self.api_key = secrets.token_urlsafe(32)
         self._command = command
         self._knobs = knobs
@@ -113,7 +123,15 @@ class HttpServer:
                 why = f"answered {response.status} to {path}: {body[:200]}"
         except (aiohttp.ClientError, TimeoutError) as error:
             why = f"does not answer {path}: {reason(error)}"
+        self.check_runs()
         raise self._error(f"The {self.name} server at {self.url} {why}")
+
+    def check_runs(self) -> None:
+        """Raise EngineError if the server process has ended by itself, or was never started."""
+        if self._process is None or self._stopping:
+            raise EngineError(f"The {self.name} server is not running.")
+        if self._process.ended.is_set():
+            raise self._error(self._how_it_ended(self._process))
 
     async def stop(self) -> None:
         """End the server with all it started, and free its ports."""
@@ -145,7 +163,8 @@ class HttpServer:
             if not process.ended.is_set():
                 return
             if not await self._lost_its_port(process):
-                raise self._error(self._how_it_ended(process))
+                self._refuse_wrong_flags(process)
+                raise self._error(self._how_it_ended(process) + " while starting")
             taken += [port.number for port in self._ports]
             self._release()
         raise self._error(
@@ -155,7 +174,7 @@ class HttpServer:
 
     def _reserve(self, taken: list[int]) -> None:
         while len(self._ports) < self._n_ports:
-            self._ports.append(ports.reserve(self.host, self._knobs.port_range, avoid=taken))
+            self._ports.append(ports.reserve(self.bind, self._knobs.port_range, avoid=taken))
 
     async def _launch(self) -> Process:
         self._refuse_if_stopped()
@@ -168,6 +187,8 @@ class HttpServer:
 
     async def _until_healthy(self, process: Process) -> None:
         """Returns when the server is healthy or has ended."""
+        if self._health is None:
+            return
         while not process.ended.is_set():
             self._refuse_if_stopped()
             with suppress(EngineError):
@@ -180,7 +201,7 @@ class HttpServer:
     async def _lost_its_port(self, process: Process) -> bool:
         """Whether the server ended because something else listens on one of its ports."""
         await process.stop()
-        free = all(ports.is_free(self.host, port.number) for port in self._ports)
+        free = all(ports.is_free(self.bind, port.number) for port in self._ports)
         return not free or bool(PORT_TAKEN.search(tail(self._log_path, since=self._log_start)))
 
     def _how_it_ended(self, process: Process) -> str:
@@ -188,7 +209,17 @@ class HttpServer:
             return f"The {self.name} server could not be run: {process.failure}"
         if process.exit_code is None:
             return f"The {self.name} server was killed together with its guard"
-        return f"The {self.name} server ended with exit code {process.exit_code} while starting"
+        return f"The {self.name} server ended with exit code {process.exit_code}"
+
+    def _refuse_wrong_flags(self, process: Process) -> None:
+        """A server that does not know its flags will not know them the next time either."""
+        fault = WRONG_FLAGS.search(tail(self._log_path, since=self._log_start))
+        if process.exit_code == 2 and fault and self._running is not None:
+            raise UsageError(
+                f"The {self.name} server refuses its command line: "
+                f"{self._running.hide(fault['fault'])}. Correct engine.args or model.args."
+                f"\nCommand: {self._running.shown}"
+            )
 
     def _refuse_if_stopped(self) -> None:
         if self._stopping:

@@ -16,19 +16,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from runner.config import LlamaCppEngine, ModelConfig
-from runner.engine.base import Endpoint, EngineStats
+from runner.engine.base import Endpoint, EngineStats, Place
+from runner.engine.flags import to_argv
 from runner.engine.llamacpp import serve, weights
 from runner.engine.llamacpp.load import read_slots
 from runner.engine.metrics import Load, values
 from runner.engine.process import Command
-from runner.engine.server import HttpServer
+from runner.engine.served import ServedEngine
 from runner.errors import UsageError
 
 log = logging.getLogger(__name__)
 
 
-class LlamaCppServer:
+class LlamaCppServer(ServedEngine[LlamaCppEngine]):
     """One llama.cpp server process; fulfils `Engine`."""
+
+    name = "llamacpp"
 
     def __init__(
         self,
@@ -36,30 +39,18 @@ class LlamaCppServer:
         model: ModelConfig,
         *,
         log_path: Path,
-        host: str = "127.0.0.1",
+        place: Place = Place(),  # noqa: B008  # frozen
     ) -> None:
-        self._config = config
-        self._model = model
+        super().__init__(config, model, log_path=log_path, place=place)
         self._weights = Path()
         self._load = Load()
-        self._server = HttpServer("llamacpp", self._command, config, host=host, log_path=log_path)
 
-    @property
-    def pid(self) -> int | None:
-        """Pid of the server process, once it was started."""
-        return self._server.pid
-
-    async def start(self) -> Endpoint:
-        """Load the weights, fetched first if this node lacks them, and wait until they serve."""
+    async def _prepare(self) -> None:
+        """The weights, fetched first if this node lacks them."""
         self._weights = await asyncio.to_thread(weights.resolve, self._model.path, log.info)
-        await self._server.start()
-        return Endpoint(
-            url=f"{self._server.url}/v1",
-            model=self._model.name,
-            api_key=self._server.api_key,
-            slots=self._config.slots,
-            llguidance=True,
-        )
+
+    async def _endpoint(self) -> Endpoint:
+        return self._answers(self._config.slots, llguidance=True)
 
     async def stats(self) -> EngineStats:
         """Load now; rates since the last call."""
@@ -68,16 +59,12 @@ class LlamaCppServer:
         stats = self._load.read(values(metrics), time.time(), generating=slots.generating)
         return replace(stats, kv_used=slots.kv_used, kv_capacity=slots.kv_capacity)
 
-    async def stop(self) -> None:
-        """End the process."""
-        await self._server.stop()
-
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         threads, batch_threads = threads_for(self._config.threads, cores())
         options = {
             "weights": self._weights,
             "name": self._model.name,
-            "host": self._server.host,
+            "host": self._server.bind,
             "port": ports[0],
             "slots": self._config.slots,
             "context": self._model.context_length,
@@ -85,9 +72,8 @@ class LlamaCppServer:
             "batch-threads": batch_threads,
             "cache-ram-mib": self._config.cache_ram_mib,
         }
-        flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         # -P: the directory of the script is no place to import from.
-        argv = [sys.executable, "-P", serve.__file__, *flags]
+        argv = [sys.executable, "-P", serve.__file__, *to_argv(options)]
         # Spinning threads would collapse whenever something else wants the core; a limit that
         # Ray or the user's shell sets for other programs does not concern the threads asked for.
         env = {**os.environ, "OMP_WAIT_POLICY": "passive", "RUNNER_API_KEY": api_key}

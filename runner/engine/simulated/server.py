@@ -10,14 +10,17 @@ from pathlib import Path
 
 import runner
 from runner.config import ModelConfig, SimulatedEngine
-from runner.engine.base import Endpoint, EngineStats
+from runner.engine.base import Endpoint, EngineStats, Place
+from runner.engine.flags import to_argv
 from runner.engine.metrics import Load, values
 from runner.engine.process import Command
-from runner.engine.server import HttpServer
+from runner.engine.served import ServedEngine
 
 
-class SimulatedServer:
+class SimulatedServer(ServedEngine[SimulatedEngine]):
     """One stand-in server process; fulfils `Engine`."""
+
+    name = "simulated"
 
     def __init__(
         self,
@@ -25,40 +28,22 @@ class SimulatedServer:
         model: ModelConfig,
         *,
         log_path: Path,
-        host: str = "127.0.0.1",
+        place: Place = Place(),  # noqa: B008  # frozen
     ) -> None:
-        self._config = config
-        self._model = model
+        super().__init__(config, model, log_path=log_path, place=place)
         self._load = Load()
-        self._server = HttpServer("simulated", self._command, config, host=host, log_path=log_path)
 
-    @property
-    def pid(self) -> int | None:
-        """Pid of the server process, once it was started."""
-        return self._server.pid
-
-    async def start(self) -> Endpoint:
-        """Start the server and wait until it answers."""
-        await self._server.start()
-        return Endpoint(
-            url=f"{self._server.url}/v1",
-            model=self._model.name,
-            api_key=self._server.api_key,
-            slots=self._config.slots,
-        )
+    async def _endpoint(self) -> Endpoint:
+        return self._answers(self._config.slots)
 
     async def stats(self) -> EngineStats:
         """Load now; rates since the last call."""
         return self._load.read(values(await self._server.ask("/metrics")), time.time())
 
-    async def stop(self) -> None:
-        """End the process."""
-        await self._server.stop()
-
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         options = {
             "name": self._model.name,
-            "host": self._server.host,
+            "host": self._server.bind,
             "port": ports[0],
             "slots": self._config.slots,
             "context": self._model.context_length,
@@ -66,8 +51,7 @@ class SimulatedServer:
             "latency-s": self._config.latency_s,
             "fail-rate": self._config.fail_rate,
         }
-        flags = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-        argv = [sys.executable, "-m", "runner.engine.simulated.serve", *flags]
+        argv = [sys.executable, "-m", "runner.engine.simulated.serve", *to_argv(options)]
         # The server must find this very package, wherever it was imported from.
         home = str(Path(runner.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
