@@ -8,8 +8,10 @@ from runner.engine.choose import (
     make_engine,
     prepare,
     resolve_auto,
+    shown_command,
     version,
 )
+from runner.engine.expected import expected_episodes, fit_of
 
 __all__ = [
     "Demand",
@@ -19,8 +21,11 @@ __all__ = [
     "Place",
     "check",
     "demand",
+    "expected_episodes",
+    "fit_of",
     "make_engine",
     "prepare",
     "resolve_auto",
+    "shown_command",
     "version",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
@@ -23,6 +24,7 @@ from runner.config import (
 from runner.engine import endpoint, llamacpp
 from runner.engine.base import Engine, Place
 from runner.engine.llamacpp import LlamaCppServer
+from runner.engine.served import ServedEngine
 from runner.engine.simulated import SimulatedServer
 from runner.errors import UsageError
 
@@ -96,6 +98,12 @@ def make_engine(
             return endpoint.EndpointServer(config, model, url=config.urls[index])
         case _:
             raise ValueError(f"engine={config.name} cannot be started")
+
+
+def shown_command(config: EngineConfig, model: ModelConfig, place: Place) -> str:
+    """The command line of such a server, without its key; "" where none is started."""
+    engine = make_engine(config, model, log_path=Path(os.devnull), place=place)
+    return engine.shown if isinstance(engine, ServedEngine) else ""
 
 
 @dataclass(frozen=True)

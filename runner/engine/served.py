@@ -51,6 +51,12 @@ class ServedEngine(ABC, Generic[Knobs]):
         """Pid of the server process, once it was started."""
         return self._server.pid
 
+    @property
+    def shown(self) -> str:
+        """The command line, as it would run on the first port of the range."""
+        first = self._config.port_range[0]
+        return self._command([first + i for i in range(self.n_ports)], "***").shown
+
     async def start(self) -> Endpoint:
         """Prepare, start the server and wait until it is healthy."""
         await self._prepare()

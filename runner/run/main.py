@@ -44,6 +44,8 @@ from runner.report import show, summarise
 from runner.run.attempt import Attempt, Ending, Size
 from runner.run.console import Terminal, show_json
 from runner.run.plan import Plan, make_plan
+from runner.run.preview import preview
+from runner.run.preview import show as show_preview
 from runner.run.signals import interrupted_afterwards, unwinding
 
 _DISMISS_S = 5.0
@@ -65,6 +67,8 @@ def run(
     """
     plan = make_plan(config, sweep)
     terminal = Terminal(config.output.display, json=config.output.json)
+    if config.dry_run:
+        return _preview(plan, terminal)
     storage = storage_at(plan.run_dir)
     check_writable(storage)
     with unwinding(), contextlib.ExitStack() as opened:
@@ -72,6 +76,25 @@ def run(
         opened.callback(_remove_if_empty, plan.run_dir)
         opened.callback(lease.release)
         return _run_in(storage, lease, plan, terminal, config_text, list(words))
+
+
+def _preview(plan: Plan, terminal: Terminal) -> int:
+    """Say what the run would start, and start nothing. Raises UsageError when there is no room."""
+    _announce(terminal, plan, len(plan.specs))
+    with _connected(plan) as connection:
+        terminal.say(f"{connection}")
+        plan = plan.settled(connection.gpus)
+        nodes = list_nodes()
+    refuse_impossible(plan.wants, nodes)
+    replicas = place(plan.wants, nodes)
+    found = preview(plan, nodes, replicas)
+    if terminal.display != "none":
+        show_preview(found, terminal.console)
+    if plan.config.output.json:
+        show_json(found.to_json())
+    if problem := lacking(plan.wants, replicas, nodes):
+        terminal.say(f"Now there is no room: {problem}", "yellow")
+    return 0
 
 
 def recorded_words(run_dir: str) -> list[str]:

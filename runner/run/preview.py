@@ -1,4 +1,4 @@
-"""What a run would start, and where: the answer to `dry_run=true`. Takes no GPU, starts no server."""
+"""What a run would start, and where: the answer to `dry_run=true`. It starts nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runner.cluster import Node, Replica, refuse_impossible
+from runner.cluster import Node, Replica
 from runner.config import EngineConfig, ModelConfig
 from runner.engine import Place, expected_episodes, fit_of, shown_command
 from runner.run.plan import Plan
@@ -66,11 +66,6 @@ def preview(plan: Plan, nodes: Sequence[Node], replicas: Sequence[Replica]) -> P
     return Preview(len(plan.specs), models, _by_node(nodes, replicas), _at_once(plan, models))
 
 
-def room(plan: Plan, nodes: Sequence[Node]) -> None:
-    """Raise UsageError for what could never be placed."""
-    refuse_impossible(plan.wants, nodes)
-
-
 def _model(model: ModelConfig, engine: EngineConfig, placed: Sequence[Replica]) -> ModelPreview:
     first = placed[0].parts if placed else ()
     kinds = {part.node.accelerator for replica in placed for part in replica.parts}
@@ -111,16 +106,13 @@ def _by_node(nodes: Sequence[Node], replicas: Sequence[Replica]) -> list[dict[st
 
 def _at_once(plan: Plan, models: Sequence[ModelPreview]) -> int | None:
     """The least of what the models' servers hold: an episode needs one of each."""
-    if not models or plan.config.scheduler.slots is not None:
-        slots = plan.config.scheduler.slots or len(plan.specs)
-        held = [slots * one.servers for one in models] or [len(plan.specs)]
-        return min(*held, len(plan.specs)) if len(held) > 1 else min(held[0], len(plan.specs))
-    held_or_none = [
-        None if one.episodes_per_server is None else one.episodes_per_server * one.servers
-        for one in models
-    ]
-    known = [held for held in held_or_none if held is not None]
-    return min([*known, len(plan.specs)]) if len(known) == len(held_or_none) else None
+    fixed, most = plan.config.scheduler.slots, len(plan.specs)
+    for one in models:
+        each = fixed or one.episodes_per_server
+        if each is None:
+            return None
+        most = min(most, each * one.servers)
+    return most
 
 
 def show(found: Preview, console: Console) -> None:
@@ -133,7 +125,8 @@ def show(found: Preview, console: Console) -> None:
         console.print(Text(f"  {servers} of {one.engine}{gpus}{spans}"))
         if one.fit:
             console.print(Text(f"  {one.fit}"), soft_wrap=True)
-        console.print(Text(f"  {one.command}", "dim"), soft_wrap=True)
+        if one.command:
+            console.print(Text(f"  {one.command}", "dim"), soft_wrap=True)
     if any(node["servers"] for node in found.nodes):
         console.print()
         console.print(_table(found.nodes))
@@ -143,14 +136,16 @@ def show(found: Preview, console: Console) -> None:
 
 def _table(nodes: Sequence[Mapping[str, object]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("node", "GPUs", "servers"):
+    with_gpus = any(node["gpus"] for node in nodes)
+    for name in ("node", "GPUs", "servers") if with_gpus else ("node", "servers"):
         table.add_column(name)
     for node in nodes[:_MOST_NODES]:
         kind = f" {node['accelerator']}" if node["accelerator"] else ""
         servers = node["servers"]
         assert isinstance(servers, list)
         shown = ", ".join(servers[:8]) + (f" and {len(servers) - 8} more" if servers[8:] else "")
-        table.add_row(str(node["node"]), f"{node['gpus_used']} of {node['gpus']}{kind}", shown)
+        gpus = [f"{node['gpus_used']} of {node['gpus']}{kind}"] if with_gpus else []
+        table.add_row(str(node["node"]), *gpus, shown)
     if len(nodes) > _MOST_NODES:
         table.caption = f"and {len(nodes) - _MOST_NODES} more nodes"
     return table

@@ -5,8 +5,10 @@ The servers are stand-ins that take GPUs as real ones would.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +59,15 @@ def rows(query: str, run_dir: Path) -> list[tuple[Any, ...]]:
     return duckdb.sql(query).fetchall()
 
 
+def metrics_of(cluster: Any) -> str:
+    """What Ray exports on the head node."""
+    url = f"http://127.0.0.1:{cluster.head_node.metrics_export_port}/metrics"
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
+    return ""
+
+
 def assert_whole(run: Command, run_dir: Path, n: int) -> None:
     """All episodes finished, each once, and no reply was asked for again."""
     assert run.wait() == 0, run.output
@@ -87,6 +98,8 @@ def test_replicas_fill_the_gpus_and_see_only_their_own(
         if entry.startswith("CUDA_VISIBLE_DEVICES=")
     ]
     assert sorted(visible) == ["0,1", "0,1", "2,3"], "ordinals of each node, none shared"
+    run.wait_for(lambda: "runner_running_requests" in metrics_of(cluster), "figures in Ray")
+    assert 'model="filling"' in metrics_of(cluster)
     assert_whole(run, tmp_path / "out", 24)
     work = json.loads(run.output[run.output.index("{") :].splitlines()[0])["work"]
     assert work["gpus"] == 6

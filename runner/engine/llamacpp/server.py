@@ -42,7 +42,7 @@ class LlamaCppServer(ServedEngine[LlamaCppEngine]):
         place: Place = Place(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__(config, model, log_path=log_path, place=place)
-        self._weights = Path()
+        self._weights = Path(model.path)
         self._load = Load()
 
     async def _prepare(self) -> None:
