@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,15 +56,20 @@ class Machines:
         self.lives: list[Machine] = []
         self.trouble: Callable[[str], Exception | None] = lambda server_id: None
         self.taken = False
+        self.reserved: dict[str, Replica] = {}
         self.released: list[str] = []
 
     def nodes(self) -> list[Node]:
-        return list(self.cluster)
+        used = {node_id for replica in self.reserved.values() for node_id in replica.node_ids}
+        return [replace(n, free_gpus=0.0) if n.node_id in used else n for n in self.cluster]
 
     async def reserve(self, server_id: str, replica: Replica) -> bool:
+        if not self.taken:
+            self.reserved[server_id] = replica
         return not self.taken
 
     def release(self, server_id: str) -> None:
+        self.reserved.pop(server_id, None)
         self.released.append(server_id)
 
     def server(self, server_id: str, *_: Any, life: int) -> Machine:
