@@ -33,7 +33,8 @@ class Connection:
     nodes: int
     """Nodes with a CPU to work on; the head of a managed cluster often has none."""
     alone: bool
-    """Whether this machine is the whole cluster, so that loopback addresses do."""
+    """Whether this machine is the whole cluster and stays so, so that loopback addresses do: to
+    one that was joined, nodes may be added."""
     cpus: float
     gpus: float
     started_here: bool
@@ -72,7 +73,7 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
         address=context.gcs_address,
         dashboard_url=_dashboard_url(),
         nodes=len(able),
-        alone=len(nodes) == 1,
+        alone=len(nodes) == 1 and _started_here(),
         cpus=total.get("CPU", 0.0),
         gpus=total.get("GPU", 0.0),
         started_here=_started_here(),

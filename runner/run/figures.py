@@ -83,8 +83,9 @@ class Figures:
         per_day = finished / self.playing_s * _DAY_S
         if self.board.gpus:
             return per_day / self.board.gpus, "games per GPU-day"
-        if self.board.servers:
-            return per_day / len(self.board.servers), "games per server-day"
+        servers = sum(view.state != "lost" for view in self.board.servers.values())
+        if servers:
+            return per_day / servers, "games per server-day"
         return per_day, "games per day"
 
     def _rate(self, column: int) -> float:

@@ -159,6 +159,7 @@ def _attempt(
     log_dir = _log_dir(storage, plan)
     crew = Crew(plan.name, log_dir, loopback=connection.alone)
     size = _size(plan, connection, terminal)
+    _say_what_starts(terminal, plan, size)
     try:
         opened = manifest.begin(
             storage,
@@ -220,6 +221,22 @@ def _say_who_serves(terminal: Terminal, plan: Plan, connection: Connection) -> N
                 f"It runs on the CPU though there are {connection.gpus:g} GPUs: SGLang is not "
                 "installed here (pip install 'runner[sglang]'), or engine=llamacpp was asked for."
             )
+
+
+def _say_what_starts(terminal: Terminal, plan: Plan, size: Size) -> None:
+    """`qwen3-8b: 8 servers of sglang on 1 node, 8 GPUs`."""
+    for name, engine in plan.engines.items():
+        mine = [replica for replica in size.replicas if replica.model == name]
+        nodes = len({node_id for replica in mine for node_id in replica.node_ids})
+        gpus = sum(replica.gpus for replica in mine)
+        terminal.say(
+            f"{name}: {_count(len(mine), 'server')} of {engine.name} on {_count(nodes, 'node')}"
+            + (f", {_count(gpus, 'GPU')}" if gpus else "")
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:
