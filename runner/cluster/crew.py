@@ -30,6 +30,7 @@ _PLACEMENT_S = 15.0
 _NODE_ID = "ray.io/node-id"
 _ACCELERATOR = "accelerator_type:"
 _STOP_S = 15.0
+_LOOK_S = 2.0
 _KILL_S = 5.0
 
 
@@ -93,8 +94,13 @@ class ServerHandle:
         """Raises EngineError when the engine does not start, ActorDied when its process went."""
         head, *others = self._parts
         meet = await head.ask("meet") if others else None
-        started = await asyncio.gather(*(part.ask("start", meet) for part in self._parts))
-        endpoint, own, node = started[0]
+        starting = [asyncio.ensure_future(part.ask("start", meet)) for part in self._parts]
+        try:
+            await self._until_started(starting)
+        finally:
+            for task in starting:
+                task.cancel()
+        endpoint, own, node = starting[0].result()
         address = ServerAddress(
             self.server_id,
             endpoint.url,
@@ -105,6 +111,19 @@ class ServerHandle:
             own=own,
         )
         return ServerInfo(address, endpoint.slots, node, self._gpus)
+
+    async def _until_started(self, starting: Sequence[asyncio.Future[Any]]) -> None:
+        """Wait for all parts. One that fails fails the server: the others would wait for it long."""
+        pending = set(starting)
+        while pending:
+            done, pending = await asyncio.wait(
+                pending, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+            for part, task in zip(self._parts[1:], starting[1:], strict=True):
+                if task.done() and pending:
+                    await part.ask("stats")
 
     async def stats(self) -> EngineStats:
         """Raises EngineError or ActorDied when a part does not answer, or not sensibly."""
