@@ -1,0 +1,272 @@
+"""The fit estimate against what the models' makers publish, and where a config is looked for.
+
+The shapes are those of the models' `config.json`, with the fields that matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from runner.engine.checkpoint import read_config, read_weight_bytes
+from runner.engine.fit import (
+    GIB,
+    GPU_MEMORY,
+    RESERVE,
+    Fit,
+    fit,
+    kv_bytes_per_token,
+    parameters,
+    weight_bytes,
+)
+
+
+def dense(hidden: int, inner: int, layers: int, heads: int, vocab: int) -> dict[str, Any]:
+    """A model with grouped-query attention: 8 KV heads of 128."""
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": vocab,
+        "torch_dtype": "bfloat16",
+    }
+
+
+def gpt_oss(layers: int, experts: int) -> dict[str, Any]:
+    return {
+        "hidden_size": 2880,
+        "intermediate_size": 2880,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "vocab_size": 201088,
+        "num_local_experts": experts,
+        "sliding_window": 128,
+        "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
+        "quantization_config": {"quant_method": "mxfp4"},
+    }
+
+
+LLAMA_8B = dense(4096, 14336, 32, 32, 128256)
+LLAMA_70B = dense(8192, 28672, 80, 64, 128256)
+QWEN3_8B = dense(4096, 12288, 36, 32, 151936)
+QWEN3_32B = dense(5120, 25600, 64, 64, 151936)
+QWEN3_30B_A3B = {
+    **dense(2048, 6144, 48, 32, 151936),
+    "num_key_value_heads": 4,
+    "num_experts": 128,
+    "moe_intermediate_size": 768,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+    "sliding_window": None,
+}
+QWEN3_EMBEDDING = {**dense(1024, 3072, 28, 16, 151669), "tie_word_embeddings": True}
+DEEPSEEK_V3 = {
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "num_hidden_layers": 61,
+    "num_nextn_predict_layers": 1,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 3,
+    "kv_lora_rank": 512,
+    "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "vocab_size": 129280,
+    "torch_dtype": "bfloat16",
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}
+
+PUBLISHED = [
+    pytest.param(LLAMA_8B, 8.03e9, id="Llama 3.1 8B"),
+    pytest.param(LLAMA_70B, 70.6e9, id="Llama 3.1 70B"),
+    pytest.param(QWEN3_8B, 8.2e9, id="Qwen3 8B"),
+    pytest.param(QWEN3_32B, 32.8e9, id="Qwen3 32B"),
+    pytest.param(QWEN3_30B_A3B, 30.5e9, id="Qwen3 30B-A3B"),
+    pytest.param(QWEN3_EMBEDDING, 0.6e9, id="Qwen3 Embedding 0.6B"),
+    pytest.param(gpt_oss(24, 32), 20.9e9, id="gpt-oss 20B"),
+    pytest.param(gpt_oss(36, 128), 116.8e9, id="gpt-oss 120B"),
+    pytest.param(DEEPSEEK_V3, 671e9, id="DeepSeek V3"),
+]
+
+
+@pytest.mark.parametrize(("config", "published"), PUBLISHED)
+def test_parameters_are_those_that_are_published(config: dict[str, Any], published: float) -> None:
+    assert parameters(config).total == pytest.approx(published, rel=0.02)
+
+
+def test_weights_take_the_bytes_of_their_dtype() -> None:
+    assert weight_bytes(LLAMA_8B) == 2 * parameters(LLAMA_8B).total
+    assert weight_bytes({**LLAMA_8B, "torch_dtype": "float32"}) == 4 * parameters(LLAMA_8B).total
+    assert weight_bytes({"hidden_size": 1, "text_config": LLAMA_8B}) == weight_bytes(LLAMA_8B)
+
+
+def test_quantized_weights_take_less_and_embeddings_stay() -> None:
+    # Checkpoint sizes that the model card of gpt-oss gives: 12.8 and 60.8 GiB.
+    assert weight_bytes(gpt_oss(24, 32)) / GIB == pytest.approx(12.8, rel=0.02)
+    assert weight_bytes(gpt_oss(36, 128)) / GIB == pytest.approx(60.8, rel=0.02)
+    size = parameters(DEEPSEEK_V3)
+    assert weight_bytes(DEEPSEEK_V3) == size.experts + size.linear + 2 * size.rest
+    asked = weight_bytes(LLAMA_8B, "fp8")
+    assert weight_bytes(LLAMA_8B) / 2 < asked < 0.6 * weight_bytes(LLAMA_8B)
+    awq = {**LLAMA_8B, "quantization_config": {"quant_method": "awq", "bits": 4}}
+    assert weight_bytes(awq) < asked
+    unknown = {**LLAMA_8B, "quantization_config": {"quant_method": "of-tomorrow"}}
+    assert weight_bytes(unknown) == weight_bytes(LLAMA_8B)
+
+
+def test_kv_heads_are_split_until_there_are_none_left_to_split() -> None:
+    alone = kv_bytes_per_token(LLAMA_70B)
+    assert alone == 2 * 8 * 128 * 2 * 80
+    assert kv_bytes_per_token(LLAMA_70B, tp=4) == alone // 4
+    assert kv_bytes_per_token(LLAMA_70B, tp=8) == alone // 8
+    assert kv_bytes_per_token(LLAMA_70B, tp=16) == alone // 8
+
+
+def test_latents_are_on_every_gpu() -> None:
+    assert kv_bytes_per_token(DEEPSEEK_V3, tp=1) == 61 * (512 + 64) * 2
+    assert kv_bytes_per_token(DEEPSEEK_V3, tp=16) == kv_bytes_per_token(DEEPSEEK_V3, tp=1)
+
+
+def test_layers_with_a_window_and_linear_ones_keep_less() -> None:
+    full = {**gpt_oss(24, 32), "layer_types": None}
+    assert kv_bytes_per_token(gpt_oss(24, 32)) == pytest.approx(
+        0.9 * kv_bytes_per_token(full), 0.01
+    )
+    linear = {**full, "layer_types": ["linear_attention"] * 18 + ["full_attention"] * 6}
+    assert kv_bytes_per_token(linear) == kv_bytes_per_token(full) // 4
+
+
+def test_mixtures_may_begin_late_and_skip_layers() -> None:
+    every = parameters(QWEN3_30B_A3B)
+    half = parameters({**QWEN3_30B_A3B, "decoder_sparse_step": 2})
+    assert half.experts == every.experts // 2
+    assert parameters({**QWEN3_30B_A3B, "mlp_only_layers": [0]}).experts < every.experts
+    late = parameters({**DEEPSEEK_V3, "first_k_dense_replace": 61})
+    assert late.experts == 0 and late.linear > parameters(DEEPSEEK_V3).linear
+
+
+def on_80_gb(config: dict[str, Any], tp: int, *, share: float = 0.85, **more: Any) -> Fit:
+    memory = GPU_MEMORY["H100"] * GIB
+    return fit(config, tp=tp, context_length=16384, memory=memory, share=share, **more)
+
+
+def test_what_is_left_after_weights_and_reserve_holds_tokens() -> None:
+    found = on_80_gb(LLAMA_8B, 1)
+    assert found.weights_per_gpu == weight_bytes(LLAMA_8B)
+    assert found.room == int(79 * GIB * 0.85) - found.weights - RESERVE
+    assert found.kv_tokens == found.room // kv_bytes_per_token(LLAMA_8B)
+    assert found.episodes == found.kv_tokens // 16384
+    assert 300_000 < found.kv_tokens < 450_000
+    assert str(found) == (
+        "weights 15.0 GiB of 79.0 GiB per GPU, about 411,176 KV tokens of 128 KiB: "
+        "25 episodes of 16,384 tokens"
+    )
+
+
+def test_a_model_that_does_not_fit_says_by_how_much() -> None:
+    found = on_80_gb(LLAMA_70B, 1)
+    assert found.room < 0 and found.kv_tokens == 0 and found.episodes == 0
+    assert "too large by 66.3 GiB; raise model.tp" in str(found)
+    assert on_80_gb(LLAMA_70B, 4).episodes > 20
+
+
+def test_sizes_of_files_go_before_arithmetic() -> None:
+    assert on_80_gb(LLAMA_8B, 2, weights=10 * GIB).weights_per_gpu == 5 * GIB
+
+
+HUB_ID = "org/some-model"
+
+
+@pytest.fixture
+def hub_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a hub that cannot be reached."""
+    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    return tmp_path / "home"
+
+
+def snapshot(home: Path, revision: str, config: dict[str, Any]) -> Path:
+    folder = home / "hub" / "models--org--some-model" / "snapshots" / revision
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_config_is_read_from_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
+    assert read_config(str(tmp_path)) == LLAMA_8B
+
+
+def test_a_config_is_read_from_the_newest_snapshot_of_the_cache(hub_home: Path) -> None:
+    old, new = snapshot(hub_home, "a", {"old": 1}), snapshot(hub_home, "b", {"new": 1})
+    os.utime(old, (1, 1))
+    os.utime(new, (2, 2))
+    assert read_config(HUB_ID) == {"new": 1}
+
+
+@pytest.mark.parametrize("path", [HUB_ID, "qwen", "/nowhere/at/all", "builtin:x", "a/b/c.gguf"])
+def test_what_cannot_be_had_is_none(hub_home: Path, path: str) -> None:
+    assert read_config(path) is None
+    assert read_weight_bytes(path) is None
+
+
+def test_a_damaged_config_is_none(tmp_path: Path, hub_home: Path) -> None:
+    (tmp_path / "config.json").write_text("[1, 2")
+    assert read_config(str(tmp_path)) is None
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[TestServer]:
+    """A hub with one model, for those who have the token."""
+
+    async def config(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer mine":
+            return web.Response(status=401)
+        return web.json_response(QWEN3_8B)
+
+    app = web.Application()
+    app.router.add_get(f"/{HUB_ID}/resolve/main/config.json", config)
+    async with TestServer(app) as server:
+        yield server
+
+
+async def test_a_config_is_fetched_from_the_hub_with_the_users_token(
+    hub: TestServer, hub_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", str(hub.make_url("/")))
+    assert await asyncio.to_thread(read_config, HUB_ID) is None
+    hub_home.mkdir()
+    (hub_home / "token").write_text("mine\n")
+    assert await asyncio.to_thread(read_config, HUB_ID) == QWEN3_8B
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert await asyncio.to_thread(read_config, HUB_ID) is None
+
+
+def test_the_weights_files_say_how_large_they_are(tmp_path: Path) -> None:
+    assert read_weight_bytes(str(tmp_path)) is None
+    (tmp_path / "model-1.safetensors").write_bytes(b"x" * 100)
+    (tmp_path / "model-2.safetensors").write_bytes(b"x" * 20)
+    assert read_weight_bytes(str(tmp_path)) == 120
+    index = {"metadata": {"total_size": 117}, "weight_map": {}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert read_weight_bytes(str(tmp_path)) == 117
