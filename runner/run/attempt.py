@@ -17,6 +17,7 @@ from runner.episode import EpisodeSpec
 from runner.errors import RunFailed, RunnerError
 from runner.record import BEAT_S, Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
+from runner.run.desk import Desk
 from runner.run.driver import Driver
 from runner.run.plan import Plan
 from runner.run.signals import INTERRUPTED, TERMINATED, listening
@@ -81,7 +82,9 @@ class Attempt:
         ending = Ending("failed: a bug in runner", 1)
         with listening(self._interrupt, self._terminate):
             try:
-                ending = await self._play_beside_the_display()
+                desk = Desk(self._driver, self.plan.run_dir, self._stop_asked)
+                async with desk.open():
+                    ending = await self._play_beside_the_display()
             finally:
                 self._closing = True
                 try:
@@ -149,6 +152,12 @@ class Attempt:
                 raise
             except RunFailed as error:  # what is wrong with the disk, the recorder will say
                 log.warning("%s", error)
+
+    def _stop_asked(self, now: bool) -> None:
+        """From another shell: as Ctrl-C does, or as a second one does."""
+        if now and not self._signals:
+            self._signals = 1
+        self._interrupt()
 
     def _interrupt(self) -> None:
         """Ctrl-C: let the running episodes end; again: stop now."""

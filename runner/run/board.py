@@ -26,11 +26,16 @@ class ServerView:
     engine: str = ""
     gpus: int = 0
     state: str = "starting"
-    """starting, up, down, given up or lost (with its node)."""
+    """starting, up, down, given up, lost (with its node), draining or drained."""
     lives: int = 0
     """Times it was started."""
     info: ServerInfo | None = None
     stats: EngineStats | None = None
+
+    @property
+    def holds_gpus(self) -> bool:
+        """Whether nobody else may have its GPUs."""
+        return self.state not in ("lost", "drained")
 
 
 @dataclass
@@ -49,6 +54,8 @@ class Board:
     waiting: int = 0
     live: int = 0
     draining: bool = False
+    held_back: bool = False
+    """No further episode is begun for now."""
     set_aside: int = 0
     """Episodes whose attempts all failed below the model; tried again by a later command."""
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
@@ -75,4 +82,4 @@ class Board:
     @property
     def gpus(self) -> int:
         """GPUs that servers hold now."""
-        return sum(view.gpus for view in self.servers.values() if view.state != "lost")
+        return sum(view.gpus for view in self.servers.values() if view.holds_gpus)

@@ -126,6 +126,7 @@ def _screen(board: Board, figures: Figures, title: str) -> RenderableType:
         (f"{figures.failed}", "bold red" if figures.failed else "bold"), " failed",
         f"   {board.retried} retried" if board.retried else "",
         ("   finishing what runs; Ctrl-C again stops now" if board.draining else "", "yellow"),
+        ("   paused" if board.held_back else "", "yellow"),
     )  # fmt: skip
     rates = Text(
         f"{figures.calls_per_s:.1f} calls/s   {figures.output_tokens_per_s:.0f} tokens/s out   "

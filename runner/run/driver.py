@@ -29,11 +29,14 @@ from runner.scheduler import (
     Failed,
     GiveUp,
     GpuMeter,
+    Hold,
     Lease,
     Move,
     Pause,
+    Retire,
     Scheduler,
     ServerUp,
+    Slots,
     Start,
     Submit,
     WorkerDown,
@@ -141,6 +144,20 @@ class Driver:
         """Begin no further episode; `play` returns when the running ones have ended."""
         self.board.draining = True
         self.observe(Drain())
+
+    def hold(self, on: bool) -> None:
+        """Begin no further episode for now, or go on beginning them."""
+        self.board.held_back = on
+        self.observe(Hold(on))
+
+    def change_slots(self, slots: int | None) -> None:
+        """Have each server hold so many episodes from now on; None: as many as its engine says."""
+        self.observe(Slots(slots))
+
+    def retire(self, server_id: str) -> None:
+        """Move a server's episodes away as others have room, then stop it."""
+        self._fleet.retire(server_id)
+        self.observe(Retire(server_id))
 
     async def stop(self) -> None:
         """End all actors; take along all that workers have not yet reported."""

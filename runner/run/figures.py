@@ -83,7 +83,7 @@ class Figures:
         per_day = finished / self.playing_s * _DAY_S
         if self.board.gpus:
             return per_day / self.board.gpus, "games per GPU-day"
-        servers = sum(view.state != "lost" for view in self.board.servers.values())
+        servers = sum(view.holds_gpus for view in self.board.servers.values())
         if servers:
             return per_day / servers, "games per server-day"
         return per_day, "games per day"

@@ -35,6 +35,8 @@ _FIRST_STARTS = 2
 """Starts that may fail while no server of the model was ever up: then it is the configuration."""
 _SHORT_LIFE_S = 60.0
 _LONGEST_WAIT_S = 30.0
+_HOPEFUL = ("up", "starting", "down", "draining")
+"""States of servers that serve, or may again."""
 
 
 class Listener(Protocol):
@@ -71,6 +73,8 @@ class Fleet:
         """What has a place, by server id. Given up ones keep theirs: it would be tried again."""
         self._handles: dict[str, ServerHandle] = {}
         self._suspects: set[str] = set()
+        self._retiring: set[str] = set()
+        """To be stopped once they are empty."""
         self._known: frozenset[str] = frozenset()
         """Nodes at the last look."""
         self._numbered = 0
@@ -100,6 +104,7 @@ class Fleet:
                 for task in done:
                     if not task.cancelled():  # the keeper of a server that was lost
                         task.result()
+                await self._stop_retired()
                 self._stop_if_nothing_serves()
         finally:
             tasks = {looking, recording, *self._keepers.values()}
@@ -118,6 +123,30 @@ class Fleet:
         """A worker found nobody there: the next sample that fails is enough."""
         log.warning("%s does not answer a worker: %s", server_id, reason)
         self._suspects.add(server_id)
+
+    def retire(self, server_id: str) -> None:
+        """Stop a server once it holds no episode any more. Its place is not used again."""
+        self._board.servers[server_id].state = "draining"
+        self._retiring.add(server_id)
+
+    async def _stop_retired(self) -> None:
+        for server_id in [s for s in self._retiring if not self._listener.held(s)]:
+            self._retiring.discard(server_id)
+            await self._dismiss(server_id)
+            self._board.servers[server_id].state = "drained"
+            self._board.note(f"{server_id} is drained and stopped")
+
+    async def _dismiss(self, server_id: str, *, gone: bool = False) -> None:
+        """End a server and its keeper, and give its place back. `gone`: nobody will answer."""
+        if keeper := self._keepers.pop(server_id, None):
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self._listener.observe(ServerDown(server_id))
+        if handle := self._handles.pop(server_id, None):
+            stopping = asyncio.create_task(handle.stop())
+            if not gone:
+                await stopping
+        self._crew.release(server_id)
 
     def _enlist(self, replica: Replica) -> str:
         server_id = f"server-{self._numbered}"
@@ -160,17 +189,10 @@ class Fleet:
         """A node of the server is gone, and the server with it."""
         replica = self._standing.pop(server_id)
         view = self._board.servers[server_id]
-        keeper = self._keepers.pop(server_id, None)
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
         view.state, view.stats = "lost", None
         self._reasons[replica.model] = RunFailed(f"the node of {server_id} left the cluster")
         self._board.note(f"{server_id} is lost: its node left the cluster")
-        self._listener.observe(ServerDown(server_id))
-        self._crew.release(server_id)
-        if handle := self._handles.pop(server_id, None):
-            asyncio.create_task(handle.stop())  # noqa: RUF006  # nobody is there to answer
+        await self._dismiss(server_id, gone=True)
 
     async def _keep_one(self, server_id: str, replica: Replica) -> None:
         """Keep one server alive and sample its load; give it up when it does not stay up."""
@@ -204,7 +226,7 @@ class Fleet:
         self._handles[view.server_id] = server
         try:
             view.info = await server.start()
-            view.state = "up"
+            view.state = "draining" if view.server_id in self._retiring else "up"
             self._without.pop(view.model, None)
             self._listener.observe(
                 ServerUp(view.server_id, view.model, view.info.slots, again=life > 0)
@@ -238,7 +260,7 @@ class Fleet:
     async def _record(self) -> None:
         """Write down once a second what each server is doing, also those that do not serve yet."""
         while True:
-            views = [v for v in self._board.servers.values() if v.server_id in self._standing]
+            views = [view for view in self._board.servers.values() if view.holds_gpus]
             self._listener.record_servers([self._row(view) for view in views])
             await asyncio.sleep(SAMPLE_S)
 
@@ -271,7 +293,7 @@ class Fleet:
         now = time.monotonic()
         for want in self._wants:
             views = [v for v in self._board.servers.values() if v.model == want.model]
-            if any(view.state in ("up", "starting", "down") for view in views):
+            if any(view.state in _HOPEFUL for view in views):
                 self._without.pop(want.model, None)
                 continue
             reason = self._reasons.get(want.model) or RunFailed("its place was taken")

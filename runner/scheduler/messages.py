@@ -105,6 +105,27 @@ class Drain:
     """Begin no further episode; let the running ones end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Begin no further episode for now, or (`on` false) go on beginning them."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """From now on a server holds `slots` episodes; None: as many as its engine says."""
+
+    slots: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """A server is to be stopped: its episodes move away as others have room, and none comes."""
+
+    server: str
+
+
 Event = (
     Submit
     | Expect
@@ -116,6 +137,9 @@ Event = (
     | Failed
     | Sample
     | Drain
+    | Hold
+    | Slots
+    | Retire
 )
 
 # Actions: what to do.

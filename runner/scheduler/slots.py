@@ -21,12 +21,15 @@ from runner.scheduler.messages import (
     Expect,
     Failed,
     GiveUp,
+    Hold,
     Lease,
     Move,
     Pause,
+    Retire,
     Sample,
     ServerDown,
     ServerUp,
+    Slots,
     Start,
     Submit,
     WorkerDown,
@@ -39,8 +42,12 @@ class _Host:
     """A server or a worker: something that holds episodes."""
 
     slots: int = 0
+    own_slots: int = 0
+    """What the engine says."""
     model: str = ""
     up: bool = True
+    retired: bool = False
+    """To be emptied."""
     coming: bool = False
     """Not up yet, and worth keeping a share of the episodes for."""
     held: set[str] = field(default_factory=set)
@@ -49,7 +56,9 @@ class _Host:
 
     @property
     def free(self) -> int:
-        return int(min(self.slots - len(self.held), self.allowance)) if self.up else 0
+        if not self.up or self.retired:
+            return 0
+        return int(min(self.slots - len(self.held), self.allowance))
 
 
 @dataclass
@@ -83,6 +92,7 @@ class SlotScheduler:
         self._queues: dict[frozenset[str], list[tuple[int, str]]] = {}
         self._homeless: list[tuple[int, str]] = []
         self._admitting = True
+        self._held_back = False
         self._on: dict[type[Any], Callable[[Any], list[Action]]] = {
             Submit: self._submit,
             Expect: self._expect,
@@ -93,6 +103,9 @@ class SlotScheduler:
             Ended: self._ended,
             Failed: self._failed,
             Drain: self._drain,
+            Hold: self._hold_back,
+            Slots: self._change_slots,
+            Retire: self._retire,
         }
 
     @property
@@ -117,7 +130,8 @@ class SlotScheduler:
         if isinstance(event, Sample) and not paced:
             return []  # slots know nothing of load
         actions = self._on[type(event)](event) if type(event) in self._on else []
-        return actions + list(self._place_homeless()) + list(self._admit())
+        placed = list(self._place_homeless())
+        return [*actions, *placed, *self._move_from_retired(), *self._admit()]
 
     def _accrue(self, seconds: float) -> bool:
         """Let servers that came back take more as time passes; whether there are any."""
@@ -143,9 +157,10 @@ class SlotScheduler:
         return []
 
     def _server_up(self, event: ServerUp) -> list[Action]:
-        slots = self._slots or event.slots
         host = self._servers.setdefault(event.server, _Host(model=event.model))
-        host.up, host.coming, host.slots = True, False, max(slots, len(host.held))
+        host.own_slots = event.slots
+        host.up, host.coming = True, False
+        host.slots = max(self._slots or event.slots, len(host.held))
         host.allowance = 1.0 if event.again else math.inf
         return []
 
@@ -193,6 +208,21 @@ class SlotScheduler:
         self._admitting = False
         return []
 
+    def _hold_back(self, event: Hold) -> list[Action]:
+        self._held_back = event.on
+        return []
+
+    def _change_slots(self, event: Slots) -> list[Action]:
+        self._slots = event.slots
+        for host in self._servers.values():
+            host.slots = event.slots or host.own_slots
+        return []
+
+    def _retire(self, event: Retire) -> list[Action]:
+        if event.server in self._servers:
+            self._servers[event.server].retired = True
+        return []
+
     def _age(self, episode: str) -> int:
         return self._specs[episode].index
 
@@ -228,8 +258,21 @@ class SlotScheduler:
                 self._hold(episode, live.worker, {**live.servers, **found})
                 yield Move(self._lease(episode))
 
+    def _move_from_retired(self) -> Iterator[Action]:
+        """Empty the servers that are to be stopped, oldest episode first."""
+        for name, host in self._servers.items():
+            for episode in sorted(host.held, key=self._age) if host.retired and host.up else ():
+                target = self._freest(self._servers, host.model)
+                if target is None:
+                    break
+                host.held.discard(episode)
+                live = self._live[episode]
+                assert live.servers[host.model] == name
+                self._hold(episode, live.worker, {**live.servers, host.model: target})
+                yield Move(self._lease(episode))
+
     def _admit(self) -> Iterator[Action]:
-        while self._admitting:
+        while self._admitting and not self._held_back:
             worker = self._freest(self._workers)
             heads = sorted(queue[0] for queue in self._queues.values() if queue)
             for entry in heads if worker else ():

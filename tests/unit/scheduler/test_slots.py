@@ -19,12 +19,15 @@ from runner.scheduler import (
     Failed,
     GiveUp,
     GpuMeter,
+    Hold,
     Lease,
     Move,
     Pause,
+    Retire,
     Sample,
     ServerDown,
     ServerUp,
+    Slots,
     SlotScheduler,
     Start,
     Submit,
@@ -285,6 +288,39 @@ def test_a_server_that_comes_back_is_filled_slowly() -> None:
     assert moved == [1, 2, 2, 1, 0], "one at once, then two a second, those that waited first"
     scheduler.observe(Ended("e0"), 24.5)
     assert scheduler.held("s") == 6, "full again, it takes one for each that ends"
+
+
+def test_admission_can_be_held_back_for_a_while() -> None:
+    scheduler = SlotScheduler()
+    up(scheduler, ("s", 3))
+    scheduler.observe(Hold(True), 0)
+    assert not scheduler.observe(Submit(tuple(specs(5))), 0)
+    assert len(started(scheduler.observe(Hold(False), 1))) == 3
+
+
+def test_slots_can_be_changed_while_it_plays() -> None:
+    scheduler = SlotScheduler()
+    up(scheduler, ("s", 2))
+    scheduler.observe(Submit(tuple(specs(9))), 0)
+    assert len(started(scheduler.observe(Slots(4), 0))) == 2
+    assert not scheduler.observe(Slots(1), 0), "nobody is thrown out"
+    assert not scheduler.observe(Ended("e0"), 0)
+    for episode in ("e1", "e2"):
+        scheduler.observe(Ended(episode), 0)
+    assert len(started(scheduler.observe(Ended("e3"), 0))) == 1
+    assert len(started(scheduler.observe(Slots(None), 0))) == 1
+
+
+def test_a_retired_server_is_emptied_as_others_have_room() -> None:
+    scheduler = SlotScheduler()
+    up(scheduler, ("a", 2), ("b", 2))
+    scheduler.observe(Submit(tuple(specs(9))), 0)
+    assert not scheduler.observe(Retire("a"), 0), "b is full"
+    moves = []
+    for episode in ("e0", "e1", "e2", "e3"):
+        moves += [a for a in scheduler.observe(Ended(episode), 0) if isinstance(a, Move | Start)]
+    assert scheduler.held("a") == 0 and scheduler.held("b") == 2
+    assert all(action.lease.servers == {MODEL: "b"} for action in moves)
 
 
 def test_other_servers_are_not_held_up_by_one_that_comes_back() -> None:
