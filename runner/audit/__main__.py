@@ -1,0 +1,45 @@
+"""`python -m runner.audit RUN_DIR [--against OTHER]`: are the promises about results kept?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from runner.audit.checks import audit
+from runner.audit.compare import compare
+from runner.errors import RunFailed, UsageError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what is broken; 0 when nothing is, 1 when something is, 2 when no run is there."""
+    parser = argparse.ArgumentParser(
+        prog="python -m runner.audit",
+        description="Checks a run directory against what docs/durability.md promises.",
+    )
+    parser.add_argument("run_dir", help="directory or URI of a run, whatever its state")
+    parser.add_argument("--against", metavar="OTHER", help="a run of the same episodes: compare")
+    parser.add_argument("--json", action="store_true", help="as one JSON list")
+    given = parser.parse_args(arguments)
+    try:
+        found = audit(given.run_dir)
+        if given.against:
+            audit(given.against)  # that there is a run
+            found += compare(given.run_dir, given.against)
+    except (UsageError, RunFailed) as error:
+        sys.stderr.write(f"runner: error: {error}\n")
+        return 2 if isinstance(error, UsageError) else 1
+    if given.json:
+        sys.stdout.write(json.dumps([asdict(one) for one in found], default=str) + "\n")
+    else:
+        for one in found:
+            example = json.dumps(dict(one.example), default=str)
+            sys.stdout.write(f"({one.promise}) {one.count} {one.problem}, such as {example}\n")
+        sys.stdout.write("" if found else f"{given.run_dir}: all promises are kept\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Holds one run against another of the same episodes: every transcript, winner and reward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from runner.audit.checks import Finding
+from runner.record import Storage, read, storage_at
+
+_EPISODES = ["episode_id", "index", "attempt", "status", "winner", "num_turns", "facts"]
+_SEATS = ["episode_id", "seat", "role", "team", "reward", "won", "survived", "messages"]
+
+_SAME = {
+    "episodes that only one of the runs has ended": """
+        SELECT coalesce(one.episode_id, other.episode_id) AS episode_id
+        FROM one_episodes one FULL JOIN other_episodes other USING (episode_id)
+        WHERE one.status IS NULL OR other.status IS NULL""",
+    "episodes that ended otherwise": """
+        SELECT episode_id, one.status, other.status AS other_status, one.winner,
+            other.winner AS other_winner
+        FROM one_episodes one JOIN other_episodes other USING (episode_id)
+        WHERE (one.status, one.winner, one.num_turns, one.facts)
+            IS DISTINCT FROM (other.status, other.winner, other.num_turns, other.facts)""",
+    "seats that saw, said or won something else": """
+        SELECT episode_id, seat FROM one_seats one JOIN other_seats other
+            USING (episode_id, seat)
+        WHERE (one.role, one.team, one.reward, one.won, one.survived, one.messages)
+            IS DISTINCT FROM
+            (other.role, other.team, other.reward, other.won, other.survived, other.messages)""",
+}
+
+
+def compare(run_dir: str | Path | Storage, other_dir: str | Path | Storage) -> list[Finding]:
+    """Where two runs of the same specs differ; empty when they are the same to the letter."""
+    with duckdb.connect() as database:
+        for name, place in (("one", run_dir), ("other", other_dir)):
+            storage = storage_at(place)
+            database.register(f"{name}_episodes", read(storage, "episodes", _EPISODES))
+            database.register(f"{name}_seats", read(storage, "seats", _SEATS))
+        found = []
+        for problem, query in _SAME.items():
+            rows = database.execute(query)
+            columns = [column[0] for column in rows.description or []]
+            if broken := rows.fetchall():
+                example = dict(zip(columns, broken[0], strict=True))
+                found.append(Finding("same", problem, len(broken), example))
+        return found
