@@ -21,11 +21,12 @@ from runner.config import (
     SimulatedEngine,
     VLLMEngine,
 )
-from runner.engine import endpoint, llamacpp
+from runner.engine import endpoint, llamacpp, vllm
 from runner.engine.base import Engine, Place
 from runner.engine.llamacpp import LlamaCppServer
 from runner.engine.served import ServedEngine
 from runner.engine.simulated import SimulatedServer
+from runner.engine.vllm import VLLMServer
 from runner.errors import UsageError
 
 
@@ -62,6 +63,8 @@ def check(config: EngineConfig, model: ModelConfig) -> None:
             llamacpp.check(config, model)
         case EndpointEngine():
             endpoint.check(config, model)
+        case VLLMEngine():
+            vllm.check(config, model)
 
 
 def prepare(config: EngineConfig, model: ModelConfig, say: Callable[[str], None]) -> None:
@@ -75,6 +78,8 @@ def prepare(config: EngineConfig, model: ModelConfig, say: Callable[[str], None]
             llamacpp.resolve(model.path, say)
         case EndpointEngine():
             endpoint.probe(config, model)
+        case VLLMEngine():
+            vllm.prepare(config, model, say)
 
 
 def make_engine(
@@ -94,6 +99,8 @@ def make_engine(
             return LlamaCppServer(config, model, log_path=log_path, place=place)
         case SimulatedEngine():
             return SimulatedServer(config, model, log_path=log_path, place=place)
+        case VLLMEngine():
+            return VLLMServer(config, model, log_path=log_path, place=place)
         case EndpointEngine():
             return endpoint.EndpointServer(config, model, url=config.urls[index])
         case _:
@@ -142,6 +149,8 @@ def version(config: EngineConfig) -> str:
             return f"xllamacpp {_installed('xllamacpp')}"
         case SimulatedEngine():
             return f"simulated {runner.__version__}"
+        case VLLMEngine():
+            return vllm.version(config)
         case _:
             return config.name
 

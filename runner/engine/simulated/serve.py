@@ -206,9 +206,11 @@ def only_with(key: str) -> Any:
     return guard
 
 
-def make_app(options: argparse.Namespace, key: str) -> web.Application:
+def make_app(
+    options: argparse.Namespace, key: str, kind: type[StandIn] = StandIn
+) -> web.Application:
     """The whole server."""
-    stand_in = StandIn(options)
+    stand_in = kind(options)
     app = web.Application(middlewares=[only_with(key)], client_max_size=64 << 20)
     app.router.add_get("/health", stand_in.health)
     app.router.add_get("/metrics", stand_in.metrics)
@@ -232,18 +234,16 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def run(app: web.Application, host: str, port: int) -> None:
     """Serve until a signal ends the process."""
+    web.run_app(app, host=host, port=port, access_log=None, print=None, shutdown_timeout=SHUTDOWN_S)
+
+
+def main() -> None:
+    """The whole program."""
     options = parse()
     app = make_app(options, os.environ["RUNNER_API_KEY"])
-    web.run_app(
-        app,
-        host=options.host,
-        port=options.port,
-        access_log=None,
-        print=None,
-        shutdown_timeout=SHUTDOWN_S,
-    )
+    run(app, options.host, options.port)
 
 
 if __name__ == "__main__":
