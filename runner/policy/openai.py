@@ -192,8 +192,8 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
             cached_tokens=_count(details.get("cached_tokens") or meta.get("cached_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
             latency_s=latency_s,
-            queue_s=_seconds(meta.get("queue_time")),
-            first_token_s=_seconds(meta.get("first_token_latency")),
+            queue_s=_amount(meta.get("queue_time")),
+            first_token_s=_amount(meta.get("first_token_latency")),
             retractions=_maybe_count(meta.get("num_retractions")),
             request_id=_whole(raw.get("id")),
         )
@@ -255,16 +255,17 @@ def _count(value: Any) -> int:
         return 0
 
 
-def _maybe_count(value: Any) -> int | None:
-    return None if value is None else _count(value)
-
-
-def _seconds(value: Any) -> float | None:
+def _amount(value: Any) -> float | None:
+    """What a server measured; None where it does not say."""
     try:
-        seconds = float(value)
+        amount = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+    return amount if math.isfinite(amount) and amount >= 0 else None
+
+
+def _maybe_count(value: Any) -> int | None:
+    return None if _amount(value) is None else _count(value)
 
 
 def _connection_failure(error: openai.APIConnectionError, url: str) -> CallFailed:

@@ -12,6 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from runner.engine.simulated.cache import PrefixCache, count_tokens
 from runner.engine.simulated.reply import reply_to
 from runner.engine.simulated.serve import make_app
+from runner.game.vectors import floats, pack
+from runner.policy.embedder import hashed
 
 MESSAGES = [{"role": "user", "content": "Who is the wolf?"}]
 
@@ -66,10 +68,12 @@ def options() -> Namespace:
     return Namespace(name="m", slots=1, context=100, kv_tokens=1000, latency_s=0.0, fail_rate=0.0)
 
 
-async def post(options: Namespace, body: object, key: str = "k") -> tuple[int, Any]:
+async def post(
+    options: Namespace, body: object, key: str = "k", path: str = "/v1/chat/completions"
+) -> tuple[int, Any]:
     async with TestClient(TestServer(make_app(options, "k"))) as client:
         headers = {"Authorization": f"Bearer {key}"}
-        async with client.post("/v1/chat/completions", json=body, headers=headers) as response:
+        async with client.post(path, json=body, headers=headers) as response:
             return response.status, await response.json()
 
 
@@ -98,3 +102,35 @@ async def test_the_fail_rate_fails_calls(options: Namespace) -> None:
 
 async def test_a_wrong_key_is_refused(options: Namespace) -> None:
     assert (await post(options, {"messages": MESSAGES}, key="other"))[0] == 401
+
+
+EMBED = "/v1/embeddings"
+
+
+async def test_texts_are_embedded_as_hashing_does_and_counted(options: Namespace) -> None:
+    body = {"input": ["the red fox", "a hen"], "encoding_format": "base64"}
+    status, said = await post(options, body, path=EMBED)
+    assert status == 200
+    assert [item["index"] for item in said["data"]] == [0, 1]
+    assert [item["embedding"] for item in said["data"]] == [
+        pack(hashed([text])) for text in body["input"]
+    ]
+    assert said["usage"]["prompt_tokens"] == 3 + 2
+    _, plain = await post(options, {"input": "the red fox"}, path=EMBED)
+    assert tuple(plain["data"][0]["embedding"]) == floats(said["data"][0]["embedding"])
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({}, "invalid_request_error"),
+        ([], "invalid_request_error"),
+        ({"input": []}, "invalid_request_error"),
+        ({"input": [1, 2]}, "invalid_request_error"),
+        ({"input": ["fox", " "]}, "invalid_request_error"),
+        ({"input": ["fox", "x" * 800]}, "exceed_context_size_error"),
+    ],
+)
+async def test_bad_texts_are_refused(options: Namespace, body: object, kind: str) -> None:
+    status, said = await post(options, body, path=EMBED)
+    assert (status, said["error"]["type"]) == (400, kind)
