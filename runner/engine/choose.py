@@ -21,10 +21,11 @@ from runner.config import (
     SimulatedEngine,
     VLLMEngine,
 )
-from runner.engine import endpoint, llamacpp, vllm
+from runner.engine import endpoint, llamacpp, sglang, vllm
 from runner.engine.base import Engine, Place
 from runner.engine.llamacpp import LlamaCppServer
 from runner.engine.served import ServedEngine
+from runner.engine.sglang import SGLangServer
 from runner.engine.simulated import SimulatedServer
 from runner.engine.vllm import VLLMServer
 from runner.errors import UsageError
@@ -63,6 +64,8 @@ def check(config: EngineConfig, model: ModelConfig) -> None:
             llamacpp.check(config, model)
         case EndpointEngine():
             endpoint.check(config, model)
+        case SGLangEngine():
+            sglang.check(config, model)
         case VLLMEngine():
             vllm.check(config, model)
 
@@ -78,6 +81,8 @@ def prepare(config: EngineConfig, model: ModelConfig, say: Callable[[str], None]
             llamacpp.resolve(model.path, say)
         case EndpointEngine():
             endpoint.probe(config, model)
+        case SGLangEngine():
+            sglang.prepare(config, model, say)
         case VLLMEngine():
             vllm.prepare(config, model, say)
 
@@ -99,6 +104,8 @@ def make_engine(
             return LlamaCppServer(config, model, log_path=log_path, place=place)
         case SimulatedEngine():
             return SimulatedServer(config, model, log_path=log_path, place=place)
+        case SGLangEngine():
+            return SGLangServer(config, model, log_path=log_path, place=place)
         case VLLMEngine():
             return VLLMServer(config, model, log_path=log_path, place=place)
         case EndpointEngine():
@@ -149,6 +156,8 @@ def version(config: EngineConfig) -> str:
             return f"xllamacpp {_installed('xllamacpp')}"
         case SimulatedEngine():
             return f"simulated {runner.__version__}"
+        case SGLangEngine():
+            return sglang.version(config)
         case VLLMEngine():
             return vllm.version(config)
         case _:

