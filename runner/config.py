@@ -55,6 +55,8 @@ class Sampling:
     """Share of probability that tokens are drawn from; 1 draws from all."""
     max_tokens: Positive = 512
     """Most tokens of a reply where the game does not say; a speech needs about 100."""
+    reasoning_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens on top of every such limit, for a model that reasons before it answers."""
     stop: list[str] = field(default_factory=list)
     """Strings that end a free-text reply. Small models go on for others: stop them at a newline."""
     extra_body: dict[str, Any] = field(default_factory=dict)
@@ -196,7 +198,7 @@ class VLLMEngine:
     schedule_policy: str = "fcfs"
     """`--scheduling-policy`: fcfs or priority."""
     enable_p2p_check: bool = True
-    """False trusts the driver (VLLM_SKIP_P2P_CHECK=1)."""
+    """Test access between GPUs instead of trusting the driver (VLLM_SKIP_P2P_CHECK=0)."""
     enable_torch_compile: bool = True
     """False is `--enforce-eager`, without compilation and CUDA graphs: starts fast, runs slowly."""
     enable_cache_report: bool = True
@@ -247,7 +249,7 @@ class ModelConfig:
     embedding: bool = False
     """Whether it is an embedding model, which answers `table.embed` and takes no seat."""
     reasoning_parser: str | None = None
-    """SGLang's name of the parser that takes the reasoning off a reply."""
+    """SGLang's name of the parser that takes the reasoning off a reply; vLLM's is found by it."""
     args: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Further flags of its server, by engine: `{sglang: {quantization: fp8}}`."""
     engine: EngineConfig | None = None

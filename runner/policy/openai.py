@@ -138,7 +138,7 @@ def chat_body(
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "max_tokens": request.max_tokens or sampling.max_tokens,
+        "max_tokens": (request.max_tokens or sampling.max_tokens) + sampling.reasoning_tokens,
         "seed": (request.seed + seed) & _LAST_SEED,
     }
     if request.schema is not None and llguidance:
@@ -183,7 +183,7 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
         if not isinstance(content, str) or not isinstance(details, Mapping):
             raise TypeError("content is not text")
         thought, text = split_reasoning(_whole(content))
-        said = message.get("reasoning_content")
+        said = message.get("reasoning_content") or message.get("reasoning")  # the latter: vLLM
         reply = Reply(
             text=text,
             reasoning="\n".join(filter(None, (_whole(said), thought))),

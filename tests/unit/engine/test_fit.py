@@ -181,6 +181,32 @@ def test_what_is_left_after_weights_and_reserve_holds_tokens() -> None:
     )
 
 
+SHIPPED = {
+    "llama3.1-8b": LLAMA_8B,
+    "llama3.1-70b": LLAMA_70B,
+    "qwen3-8b": QWEN3_8B,
+    "qwen3-32b": QWEN3_32B,
+    "qwen3-30b-a3b": QWEN3_30B_A3B,
+    "gpt-oss-20b": gpt_oss(24, 32),
+    "gpt-oss-120b": gpt_oss(36, 128),
+    "deepseek-v3": DEEPSEEK_V3,
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_page_of_models_says_what_the_estimate_says(name: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` ")]
+    tp, *figures = [cell.strip() for cell in row.split("|")[3:-1]]
+    found = on_80_gb(SHIPPED[name], int(tp))
+    kib, tokens = round(found.kv_bytes / 1024), round(found.kv_tokens, -3)
+    weights, episodes = f"{found.weights / GIB:.1f}", f"{found.episodes}"
+    assert figures == [weights, f"{kib}", f"{tokens:,}", episodes]
+    file = Path(__file__).parents[3] / "conf" / "model" / f"{name}.yaml"
+    assert f"tp: {tp}\n" in file.read_text(encoding="utf-8")
+    assert found.episodes >= 16, "too few to keep a server busy"
+
+
 def test_a_model_that_does_not_fit_says_by_how_much() -> None:
     found = on_80_gb(LLAMA_70B, 1)
     assert found.room < 0 and found.kv_tokens == 0 and found.episodes == 0

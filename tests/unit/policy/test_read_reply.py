@@ -9,8 +9,15 @@ from typing import Any
 import openai
 import pytest
 
+from runner.config import Sampling
 from runner.errors import LimitReached
-from runner.policy.openai import CallFailed, OpenAIClient, _status_failure, read_reply
+from runner.policy.openai import (
+    CallFailed,
+    OpenAIClient,
+    _status_failure,
+    chat_body,
+    read_reply,
+)
 
 
 def raw(content: Any = "hello", **changes: Any) -> dict[str, Any]:
@@ -40,6 +47,21 @@ def test_thoughts_in_front_of_the_text_are_no_text(content: str, reasoning: str,
 def test_thoughts_of_both_kinds_are_kept() -> None:
     reply = read_reply(raw("<think>b</think>c", reasoning="a"), latency_s=1.0)
     assert (reply.reasoning, reply.text) == ("a\nb", "c")
+
+
+def test_thoughts_are_found_under_the_name_that_vllm_gives_them() -> None:
+    answer = raw("c")
+    answer["choices"][0]["message"] = {"content": "c", "reasoning": "a"}
+    reply = read_reply(answer, latency_s=1.0)
+    assert (reply.reasoning, reply.text) == ("a", "c")
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(60, 572), (None, 1112)])
+def test_room_to_reason_comes_on_top_of_every_limit(asked: int | None, sent: int) -> None:
+    request = SimpleNamespace(messages=[], max_tokens=asked, seed=1, schema=None, kind=None)
+    sampling = Sampling(max_tokens=600, reasoning_tokens=512)
+    body = chat_body(request, model="m", sampling=sampling, seed=0)  # type: ignore[arg-type]
+    assert body["max_tokens"] == sent
 
 
 @pytest.mark.parametrize(
