@@ -98,7 +98,8 @@ class RayCluster:
     """What a driver needs in its environment to be let in."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listened at a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -112,13 +113,13 @@ def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
     token.write_text(secrets.token_hex(32))
     known = {"RAY_AUTH_TOKEN_PATH": str(token)}
     env = {**os.environ, **known, "RAY_AUTH_MODE": "token"}
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     quiet = ["--block", "--num-cpus=2", "--disable-usage-stats"]
     head = ["--head", f"--port={address.partition(':')[2]}", "--include-dashboard=false"]
-    nodes = [_ray_start([*head, *quiet], env, home / "head.log")]
+    nodes = [ray_start([*head, *quiet], env, home / "head.log")]
     for name in ("second", "third"):
         join = [f"--address={address}", *quiet]
-        nodes.append(_ray_start(join, env, home / f"{name}.log"))
+        nodes.append(ray_start(join, env, home / f"{name}.log"))
     yield RayCluster(address, known)
     for node in reversed(nodes):
         node.terminate()
@@ -141,7 +142,8 @@ def _spawn(
         )
 
 
-def _ray_start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def ray_start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """`ray start <arguments>`, once the node is up."""
     node = _spawn([RAY, "start", *arguments], env, log)
     deadline = time.monotonic() + 90
     while "Ray runtime started" not in log.read_text():
