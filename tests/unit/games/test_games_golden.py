@@ -16,9 +16,11 @@ import pytest
 
 from games.kuhn_poker import KuhnPoker, StrategyPolicy, optimal
 from games.kuhn_poker import Rules as KuhnRules
+from games.rumours import Rules as RumoursRules
+from games.rumours import Rumours
 from games.werewolf import Werewolf
 from runner.game import EventKind, Game, Policy, play
-from runner.policy import RandomPolicy
+from runner.policy import HashingEmbedder, RandomPolicy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 CASES: dict[str, tuple[Game, Policy, int]] = {
@@ -28,12 +30,13 @@ CASES: dict[str, tuple[Game, Policy, int]] = {
         StrategyPolicy(optimal()),
         7,
     ),
+    "rumours": (Rumours(RumoursRules(days=2, questions=2)), RandomPolicy(), 7),
 }
 
 
 def transcript(game: Game, policy: Policy, seed: int) -> str:
     """Briefing, every event with its audience, and the outcome."""
-    outcome, table = asyncio.run(play(game, policy, seed=seed))
+    outcome, table = asyncio.run(play(game, policy, seed=seed, embedder=HashingEmbedder()))
     lines = [game.briefing(), ""]
     for event in table.log.view():
         to = "all" if event.to is None else ", ".join(sorted(event.to))
