@@ -1,4 +1,4 @@
-"""Which version of a model server is installed in a Python environment, and which flags it knows.
+"""Model servers that are packages of a Python environment: their version there, and their flags.
 
 Importing such a server takes many seconds, so its flags are asked for once per environment and
 version, and kept in the user's cache directory.
@@ -12,12 +12,15 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from runner.engine.llamacpp.weights import cache_dir
+from runner.engine import flags
+from runner.engine.llamacpp import weights
+from runner.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,10 @@ class Software:
     package: str
     help: tuple[str, ...]
     """Arguments of Python that make it list all its flags, one at the start of a line or more."""
+    install: str
+    """How to install it into `runner`'s own environment."""
+    pin: str
+    """What a Ray runtime environment would install."""
 
     def version(self, python: str, env: Mapping[str, str]) -> str | None:
         """What is installed for `python`; None where there is none, or no such Python."""
@@ -39,23 +46,84 @@ class Software:
         done = _run(python, ("-c", code), env, VERSION_TIMEOUT_S)
         return done.strip() or None
 
-    def flags(self, python: str, env: Mapping[str, str]) -> frozenset[str] | None:
-        """Names of all flags, without dashes; None where they cannot be found out."""
-        release = self.version(python, env)
+    def require(self, given: str | None, env: Mapping[str, str]) -> None:
+        """Raise UsageError where it is not installed. `given` is `engine.python`."""
+        if self.version(python_of(given), env) is not None:
+            return
+        where = f"engine.python={given}" if given else f"this environment ({sys.prefix})"
+        raise UsageError(
+            f"engine={self.package}: {self.package} is not installed in {where}. Install it there "
+            f"({self.install}), name another environment's Python with "
+            f"engine.python=/path/to/python, or let Ray make one with "
+            f"'engine.runtime_env.pip=[{self.pin}]'."
+        )
+
+    def refuse_unknown(
+        self,
+        given: Sequence[str],
+        python: str | None,
+        env: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        """Raise UsageError for flags that are not known to what is installed for `python`.
+
+        Where it is not installed here there is nothing to ask: the nodes that serve will say.
+        """
+        release = self.version(python_of(python), env) if given else None
         if release is None:
-            return None
+            return
+        known = self._flags(release, python_of(python), env, say)
+        if known:
+            flags.refuse_unknown(given, known, f"{self.package} {release}")
+
+    def _flags(
+        self, release: str, python: str, env: Mapping[str, str], say: Callable[[str], None]
+    ) -> frozenset[str]:
+        """Names of all flags, without dashes; empty where they cannot be found out."""
         kept = _kept(self.package, release, python, env.get("PYTHONPATH", ""))
         try:
             return frozenset(json.loads(kept.read_text()))
         except (OSError, ValueError):
             pass
-        said = _run(python, self.help, env, HELP_TIMEOUT_S)
-        found = flags_in(said)
-        if not found:
+        say(f"{self.package} {release}: asking which flags it knows")
+        found = flags_in(_run(python, self.help, env, HELP_TIMEOUT_S))
+        if found:
+            _keep(kept, sorted(found))
+        else:
             log.warning("%s %s does not list its flags; none is checked.", self.package, release)
-            return None
-        _keep(kept, sorted(found))
         return found
+
+
+def python_of(given: str | None) -> str:
+    """The Python that serves: `engine.python`, or ours."""
+    return str(Path(given).expanduser()) if given else sys.executable
+
+
+def environment_for(given: str | None) -> dict[str, str]:
+    """Our environment, as `engine.python` should have it."""
+    env = dict(os.environ)
+    if given is not None:  # Another environment: nothing of ours must be imported there.
+        env.pop("PYTHONPATH", None)
+        env.pop("PYTHONHOME", None)
+        # Kernels are compiled by tools that lie beside that Python.
+        env["PATH"] = os.pathsep.join([str(Path(python_of(given)).parent), env.get("PATH", "")])
+    return env
+
+
+def model_path(path: str) -> str:
+    """What such a server loads: a directory, or a hub id, which it fetches by itself."""
+    if path.startswith(weights.BUILTIN_PREFIX):
+        return weights.hub_id(path)
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def require_directory(path: str) -> None:
+    """Raise UsageError where `model.path` is a directory that this node lacks."""
+    if path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
+        raise UsageError(
+            f"model.path={path}: there is no such directory on this node. Every node that serves "
+            f"needs the weights at this path; a hub id such as org/model is fetched."
+        )
 
 
 def flags_in(text: str) -> frozenset[str]:
@@ -68,7 +136,7 @@ def flags_in(text: str) -> frozenset[str]:
 def _kept(package: str, release: str, python: str, path: str) -> Path:
     where = f"{Path(shutil.which(python) or python).absolute()} {path}"
     digest = hashlib.sha256(where.encode()).hexdigest()[:12]
-    return cache_dir() / "flags" / f"{package}-{release}-{digest}.json"
+    return weights.cache_dir() / "flags" / f"{package}-{release}-{digest}.json"
 
 
 def _keep(path: Path, names: Sequence[str]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from runner.config import ModelConfig, SGLangEngine
 from runner.engine import flags
 from runner.engine.base import Place
-from runner.engine.llamacpp import weights
+from runner.engine.installed import environment_for, model_path, python_of
 from runner.engine.sglang import serve
 
 KEY = "RUNNER_API_KEY"
@@ -46,7 +43,7 @@ def argv(
     """
     given = flags.merged(typed(config, model, place, bind, ports), *further(config, model))
     # -P: the directory of the script is no place to import from.
-    return [python_of(config), "-P", serve.__file__, *flags.to_argv(given)]
+    return [python_of(config.python), "-P", serve.__file__, *flags.to_argv(given)]
 
 
 def typed(
@@ -84,12 +81,7 @@ def further(config: SGLangEngine, model: ModelConfig) -> tuple[Mapping[str, Any]
 
 def environment(config: SGLangEngine) -> dict[str, str]:
     """The environment of the server, all but its key; what the user gave wins."""
-    env = dict(os.environ)
-    if config.python is not None:  # Another environment: nothing of ours must be imported there.
-        env.pop("PYTHONPATH", None)
-        env.pop("PYTHONHOME", None)
-        # Kernels are compiled by tools that lie beside that Python.
-        env["PATH"] = os.pathsep.join([str(Path(config.python).parent), env.get("PATH", "")])
+    env = environment_for(config.python)
     # /health would otherwise generate a token at each look.
     env["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
     if config.device == "cpu":
@@ -97,18 +89,6 @@ def environment(config: SGLangEngine) -> dict[str, str]:
         # More threads than free cores make it many times slower; whoever has them can say so.
         env["OMP_NUM_THREADS"] = "1"
     return {**env, **config.env}
-
-
-def python_of(config: SGLangEngine) -> str:
-    """The Python in whose environment SGLang lies."""
-    return str(Path(config.python).expanduser()) if config.python else sys.executable
-
-
-def model_path(path: str) -> str:
-    """What SGLang loads: a directory, or a hub id, which it fetches by itself."""
-    if path.startswith(weights.BUILTIN_PREFIX):
-        return weights.hub_id(path)
-    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def _where(place: Place, ports: Sequence[int]) -> dict[str, Any]:

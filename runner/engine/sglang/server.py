@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,14 +14,14 @@ from typing import ClassVar
 from runner.config import ModelConfig, SGLangEngine
 from runner.engine import flags, gpus
 from runner.engine.base import Endpoint, EngineStats, Place
-from runner.engine.installed import Software
+from runner.engine.installed import Software, model_path, python_of, require_directory
 from runner.engine.metrics import Rates
 from runner.engine.process import Command
 from runner.engine.served import ServedEngine
 from runner.engine.sglang import command
 from runner.engine.sglang.load import Extras, Snapshot, read_loads, read_metrics
 from runner.engine.stall import StallProbe
-from runner.errors import EngineError, UsageError
+from runner.errors import EngineError
 
 LIST_FLAGS = """
 import argparse
@@ -31,7 +30,9 @@ parser = argparse.ArgumentParser()
 ServerArgs.add_cli_args(parser)
 print(*parser._option_string_actions, sep="\\n")
 """
-SOFTWARE = Software("sglang", ("-c", LIST_FLAGS))
+SOFTWARE = Software(
+    "sglang", ("-c", LIST_FLAGS), install="pip install 'runner[sglang]'", pin="sglang==0.5.23"
+)
 EMBEDDING_SLOTS = 256
 """Of an embedding model when nothing is given: its calls are short, and keep nothing in a cache."""
 METRICS_EVERY_S = 5.0
@@ -90,7 +91,9 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         )
 
     async def _prepare(self) -> None:
-        await asyncio.to_thread(_require, self._config, self._model)
+        require_directory(self._model.path)
+        env = command.environment(self._config)
+        await asyncio.to_thread(SOFTWARE.require, self._config.python, env)
         if self._config.device == "cuda":
             await gpus.check_free(self._config.gpu_check)
 
@@ -123,53 +126,22 @@ class SGLangServer(ServedEngine[SGLangEngine]):
 
 def check(config: SGLangEngine, model: ModelConfig) -> None:
     """Raise UsageError for what is certain to fail, without starting anything."""
-    command.model_path(model.path)
+    model_path(model.path)
     for given in command.further(config, model):
         flags.refuse_owned(given, command.OWNED)
     if not config.python and not config.runtime_env:
-        _require_software(config)
+        SOFTWARE.require(None, command.environment(config))
 
 
 def prepare(config: SGLangEngine, model: ModelConfig, say: Callable[[str], None]) -> None:
-    """Raise UsageError for flags that the installed SGLang does not know.
-
-    Where it is not installed here there is nothing to ask: the nodes that serve will say.
-    """
-    given = [name for part in command.further(config, model) for name in part]
-    python, env = command.python_of(config), command.environment(config)
-    release = SOFTWARE.version(python, env) if given and not config.runtime_env else None
-    if release is None:
+    """Raise UsageError for flags that the installed SGLang does not know."""
+    if config.runtime_env:
         return
-    say(f"sglang {release}: asking which flags it knows")
-    known = SOFTWARE.flags(python, env)
-    if known is not None:
-        flags.refuse_unknown(given, known, f"sglang {release}")
+    given = [name for part in command.further(config, model) for name in part]
+    SOFTWARE.refuse_unknown(given, config.python, command.environment(config), say)
 
 
 def version(config: SGLangEngine) -> str:
     """Name and version, as far as it can be said here."""
-    release = SOFTWARE.version(command.python_of(config), command.environment(config))
+    release = SOFTWARE.version(python_of(config.python), command.environment(config))
     return f"sglang {release}" if release else "sglang"
-
-
-def _require(config: SGLangEngine, model: ModelConfig) -> None:
-    """Raise UsageError where there is no SGLang, or no such model directory, on this node."""
-    _require_software(config)
-    path = command.model_path(model.path)
-    if path.startswith(("/", "./", "../")) and not Path(path).exists():
-        raise UsageError(
-            f"model.path={model.path}: there is no such directory on this node. Every node that "
-            f"serves needs the weights at this path; a hub id such as org/model is fetched."
-        )
-
-
-def _require_software(config: SGLangEngine) -> None:
-    python = command.python_of(config)
-    if SOFTWARE.version(python, command.environment(config)) is not None:
-        return
-    where = f"engine.python={python}" if config.python else f"this environment ({sys.prefix})"
-    raise UsageError(
-        f"engine=sglang: there is no SGLang in {where}. Install it there (pip install "
-        f"'runner[sglang]'), name another environment's Python with engine.python=/path/to/python, "
-        f"or let Ray make one with 'engine.runtime_env.pip=[sglang==0.5.23]'."
-    )

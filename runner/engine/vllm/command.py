@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from runner.config import ModelConfig, VLLMEngine
 from runner.engine import flags
 from runner.engine.base import Place
+from runner.engine.installed import environment_for, model_path, python_of
 
 MODULE = "vllm.entrypoints.cli.main"
 KEY = "VLLM_API_KEY"
@@ -54,7 +52,7 @@ def argv(config: VLLMEngine, model: ModelConfig, place: Place, bind: str, port: 
     """The command line; the API key is not on it."""
     given = flags.merged(typed(config, model, place, bind, port), *further(config, model))
     words = flags.to_argv({name: _as_json(value) for name, value in given.items()})
-    return [python_of(config), "-m", MODULE, "serve", model_path(model.path), *words]
+    return [python_of(config.python), "-m", MODULE, "serve", model_path(model.path), *words]
 
 
 def typed(
@@ -89,12 +87,7 @@ def further(config: VLLMEngine, model: ModelConfig) -> tuple[Mapping[str, Any], 
 
 def environment(config: VLLMEngine, place: Place) -> dict[str, str]:
     """The environment of the server, all but its key; what the user gave wins."""
-    env = dict(os.environ)
-    if config.python is not None:  # Another environment: nothing of ours must be imported there.
-        env.pop("PYTHONPATH", None)
-        env.pop("PYTHONHOME", None)
-        # Kernels are compiled by tools that lie beside that Python.
-        env["PATH"] = os.pathsep.join([str(Path(config.python).parent), env.get("PATH", "")])
+    env = environment_for(config.python)
     env["VLLM_SKIP_P2P_CHECK"] = "0" if config.enable_p2p_check else "1"
     env["PYTHONSAFEPATH"] = "1"  # The working directory is no place to import from.
     env.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -103,19 +96,9 @@ def environment(config: VLLMEngine, place: Place) -> dict[str, str]:
     return {**env, **config.env}
 
 
-def python_of(config: VLLMEngine) -> str:
-    """The Python in whose environment vLLM lies."""
-    return config.python or sys.executable
-
-
 def parser_name(name: str | None) -> str | None:
     """vLLM's name of a reasoning parser, from SGLang's."""
     return None if name is None else PARSERS.get(name, name.replace("-", "_"))
-
-
-def model_path(path: str) -> str:
-    """What vLLM loads: a directory, or a hub id, which it fetches by itself."""
-    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def _where(place: Place, bind: str, port: int) -> dict[str, Any]:

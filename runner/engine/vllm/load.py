@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from runner.engine.base import EngineStats
-from runner.engine.metrics import Load, values
+from runner.engine.metrics import Load, series
 
 CACHE = "vllm:cache_config_info"
 USAGE = "vllm:kv_cache_usage_perc"
@@ -27,7 +24,6 @@ WANTED = (
     "vllm:prefix_cache_queries_total",
     "vllm:prefix_cache_hits_total",
 )
-_LINE = re.compile(rf"(?:{'|'.join(WANTED)})[{{ ].*")
 
 
 @dataclass(frozen=True)
@@ -61,20 +57,17 @@ class Sample:
 
 
 def read(text: str) -> Sample:
-    """A sample from the body of `/metrics`: a few dozen of its thousand lines matter."""
-    text = "\n".join(line for line in text.splitlines() if _LINE.match(line)) + "\n"
-    capacity: dict[str, int] = {}
-    usage: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            engine = sample.labels.get("engine", "")
-            if sample.name == CACHE and (tokens := _capacity(sample.labels)) is not None:
-                capacity[engine] = tokens
-            elif sample.name == USAGE:
-                usage[engine] = sample.value
-    used = sum(round(usage.get(engine, 0.0) * tokens) for engine, tokens in capacity.items())
-    known = bool(capacity)
-    return Sample(values(text), used if known else None, sum(capacity.values()) if known else None)
+    """A sample from the body of `/metrics`; with data parallelism, the sum over its engines."""
+    found = series(text, WANTED)
+    usage = {labels.get("engine", ""): value for labels, value in found[USAGE]}
+    capacity = {labels.get("engine", ""): _capacity(labels) for labels, _ in found[CACHE]}
+    known = {engine: tokens for engine, tokens in capacity.items() if tokens is not None}
+    used = sum(round(usage.get(engine, 0.0) * tokens) for engine, tokens in known.items())
+    return Sample(
+        {name: sum(value for _, value in each) for name, each in found.items() if each},
+        kv_used=used if known else None,
+        kv_capacity=sum(known.values()) if known else None,
+    )
 
 
 def _capacity(labels: Mapping[str, str]) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import ClassVar
 from runner.config import ModelConfig, VLLMEngine
 from runner.engine import flags, gpus
 from runner.engine.base import Endpoint, EngineStats, Place
-from runner.engine.installed import Software
-from runner.engine.llamacpp.weights import BUILTIN_PREFIX
+from runner.engine.installed import Software, model_path, python_of, require_directory
 from runner.engine.metrics import Load
 from runner.engine.process import Command
 from runner.engine.served import ServedEngine
 from runner.engine.stall import StallProbe
 from runner.engine.vllm import command, load
-from runner.errors import UsageError
 
-SOFTWARE = Software("vllm", ("-m", command.MODULE, "serve", "--help=all"))
-EMBEDDING_SLOTS = 64
+SOFTWARE = Software(
+    "vllm", ("-m", command.MODULE, "serve", "--help=all"), install="pip install vllm", pin="vllm"
+)
+EMBEDDING_SLOTS = 256
 """Of an embedding model when nothing is given: its calls are short, and keep nothing in a cache."""
 FALLBACK_SLOTS = 16
 """Where the server does not say how large its KV cache is."""
@@ -46,13 +45,18 @@ class VLLMServer(ServedEngine[VLLMEngine]):
         self._probe = StallProbe(self.name, config.stall_s)
 
     async def stats(self) -> EngineStats:
-        """Load now; rates since the last call."""
+        """Load now; rates since the last call. A part without an API says whether it runs."""
+        if self._place.rank:
+            self._server.check_runs()
+            return EngineStats(time.time())
         sample = await self._sample()
         self._probe.look(busy=sample.busy, progress=sample.progress, now=time.monotonic())
         return sample.stats(self._load, time.time())
 
     async def _prepare(self) -> None:
-        await asyncio.to_thread(_require, self._config, self._place)
+        require_directory(self._model.path)
+        env = command.environment(self._config, self._place)
+        await asyncio.to_thread(SOFTWARE.require, self._config.python, env)
         if self._config.device == "cuda":
             await gpus.check_free(self._config.gpu_check)
 
@@ -64,11 +68,13 @@ class VLLMServer(ServedEngine[VLLMEngine]):
     async def _room(self) -> int:
         """Episodes that the KV cache holds if each fills its context."""
         if self._model.embedding:
-            return self._config.max_running_requests or EMBEDDING_SLOTS
+            return EMBEDDING_SLOTS
+        most = self._config.max_running_requests
         capacity = (await self._sample()).kv_capacity
         if capacity is None:
-            return self._config.max_running_requests or FALLBACK_SLOTS
-        return max(1, capacity // self._model.context_length)
+            return most or FALLBACK_SLOTS
+        fit = max(1, capacity // self._model.context_length)
+        return min(fit, most or fit)
 
     async def _sample(self) -> load.Sample:
         return load.read(await self._server.ask("/metrics"))
@@ -81,46 +87,24 @@ class VLLMServer(ServedEngine[VLLMEngine]):
 
 def check(config: VLLMEngine, model: ModelConfig) -> None:
     """Raise UsageError for what is certain to fail, without asking or starting anything."""
-    if model.path.startswith(BUILTIN_PREFIX):
-        raise UsageError(
-            f"engine=vllm: the built-in weights {model.path} are for llama.cpp (engine=llamacpp); "
-            f"vLLM serves a directory or a hub id, such as those of model=qwen3-8b."
-        )
+    model_path(model.path)
     for given in command.further(config, model):
         flags.refuse_owned(given, command.OWNED)
+    if not config.python and not config.runtime_env:
+        SOFTWARE.require(None, command.environment(config, Place()))
 
 
 def prepare(config: VLLMEngine, model: ModelConfig, say: Callable[[str], None]) -> None:
-    """Raise UsageError for flags that the installed vLLM does not know.
-
-    Where it is not installed here there is nothing to ask: the nodes that serve will say.
-    """
-    given = [name for part in command.further(config, model) for name in part]
-    python, env = command.python_of(config), command.environment(config, Place())
-    release = SOFTWARE.version(python, env) if given and not config.runtime_env else None
-    if release is None:
+    """Raise UsageError for flags that the installed vLLM does not know."""
+    if config.runtime_env:
         return
-    say(f"vllm {release}: asking which flags it knows")
-    known = SOFTWARE.flags(python, env)
-    if known is not None:
-        # `--compilation-config.mode 3` sets a part of the flag before the dot.
-        flags.refuse_unknown([name.partition(".")[0] for name in given], known, f"vllm {release}")
+    # `--compilation-config.mode 3` sets a part of the flag before the dot.
+    given = [name.partition(".")[0] for part in command.further(config, model) for name in part]
+    SOFTWARE.refuse_unknown(given, config.python, command.environment(config, Place()), say)
 
 
 def version(config: VLLMEngine) -> str:
     """Name and version, as far as it can be said here."""
-    release = SOFTWARE.version(command.python_of(config), command.environment(config, Place()))
+    env = command.environment(config, Place())
+    release = SOFTWARE.version(python_of(config.python), env)
     return f"vllm {release}" if release else "vllm"
-
-
-def _require(config: VLLMEngine, place: Place) -> None:
-    """Raise UsageError where there is no vLLM."""
-    python = command.python_of(config)
-    if SOFTWARE.version(python, command.environment(config, place)) is not None:
-        return
-    where = f"engine.python={python}" if config.python else f"this environment ({sys.prefix})"
-    raise UsageError(
-        f"engine=vllm: there is no vLLM in {where}. Install it there (pip install vllm), name "
-        f"another environment's Python with engine.python=/path/to/python, or let Ray make one "
-        f"with engine.runtime_env.pip=[vllm]."
-    )
