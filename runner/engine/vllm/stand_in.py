@@ -63,10 +63,10 @@ class VLLMStandIn(StandIn):
 def python_path(folder: Path) -> str:
     """Make `folder` pass for an installed vLLM; what PYTHONPATH must be for that."""
     script = folder.joinpath(*MODULE.split(".")).with_suffix(".py")
-    script.parent.mkdir(parents=True)
+    script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(_MAIN)
     metadata = folder / f"vllm-{VERSION}.dist-info" / "METADATA"
-    metadata.parent.mkdir()
+    metadata.parent.mkdir(exist_ok=True)
     metadata.write_text(_METADATA)
     home = Path(runner.__file__).parent.parent
     return os.pathsep.join([str(folder), str(home)])

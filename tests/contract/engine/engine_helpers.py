@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from runner.config import LlamaCppEngine, ModelConfig, SimulatedEngine
+from runner.config import LlamaCppEngine, ModelConfig, SimulatedEngine, VLLMEngine
 from runner.engine.llamacpp import LlamaCppServer
 from runner.engine.simulated import SimulatedServer
+from runner.engine.vllm import VLLMServer
+from runner.engine.vllm.stand_in import LATENCY, python_path
 
-SERVED = [pytest.param("llamacpp", marks=pytest.mark.engine), "simulated"]
-"""Engines that start a server of their own."""
+SERVED = [pytest.param("llamacpp", marks=pytest.mark.engine), "simulated", "vllm"]
+"""Engines that start a server of their own; for vLLM's, its stand-in is installed."""
 
 MODEL = ModelConfig("stand-in", "builtin:smollm2-135m-instruct", context_length=1024)
 
@@ -26,11 +28,15 @@ def make_server(
     *,
     latency_s: float = 0.0,
     port_range: tuple[int, int] = (23000, 23999),
-) -> LlamaCppServer | SimulatedServer:
+) -> LlamaCppServer | SimulatedServer | VLLMServer:
     """A small server of that kind, not started."""
     if kind == "llamacpp":
         llamacpp = LlamaCppEngine(slots=2, port_range=port_range)
         return LlamaCppServer(llamacpp, MODEL, log_path=log_path)
+    if kind == "vllm":
+        env = {"PYTHONPATH": python_path(log_path.parent / "site"), LATENCY: str(latency_s)}
+        vllm = VLLMEngine(device="cpu", env=env, port_range=port_range)
+        return VLLMServer(vllm, MODEL, log_path=log_path)
     simulated = SimulatedEngine(latency_s=latency_s, port_range=port_range)
     return SimulatedServer(simulated, MODEL, log_path=log_path)
 
