@@ -35,6 +35,8 @@ SECTIONS = [
     ("limits", "limits", config.Limits),
     ("calls", "calls", config.Calls),
     ("record", "record", config.Record),
+    ("resume", "resume", config.Resume),
+    ("fork", "fork", config.Fork),
     ("output", "output", config.Output),
 ]
 """Heading, prefix of its keys, and the dataclass."""

@@ -323,6 +323,30 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """How a run goes on that was begun before."""
+
+    retry: Literal["none", "failed"] = "none"
+    """failed: play those again that ended as game_error, model_fault or infra_error. Short form:
+    `retry=failed`. After a model_fault without the record, or the same reply would fail again."""
+    on_divergence: Literal["continue", "restart", "fail"] = "continue"
+    """When a question is not the recorded one: keep the replies before it and go on live, begin the
+    episode anew without the record, or set it aside with an error."""
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Play an episode again up to a turn, and on from there otherwise."""
+
+    run_dir: str | None = None
+    """The run that holds it; what it was begun with holds here too where nothing else is said."""
+    episode: str | int | None = None
+    """Its id, or its index in that run."""
+    turn: Annotated[int, Field(ge=0)] | None = None
+    """From this turn on it goes on live; turns count the questions put to seats, from 0."""
+
+
+@dataclass(frozen=True)
 class Output:
     """What the terminal shows."""
 
@@ -364,6 +388,8 @@ class RunConfig:
     limits: Limits = field(default_factory=Limits)
     calls: Calls = field(default_factory=Calls)
     record: Record = field(default_factory=Record)
+    resume: Resume = field(default_factory=Resume)
+    fork: Fork = field(default_factory=Fork)
     output: Output = field(default_factory=Output)
 
 

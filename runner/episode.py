@@ -42,6 +42,10 @@ class EpisodeSpec:
     """Which of the `repeats` plays of this seed, from 0."""
     models: frozenset[str] = field(default_factory=frozenset)
     """Names of the models it calls, hence which servers it needs. Empty: none."""
+    parent: str | None = None
+    """The episode that it is forked from."""
+    fork_turn: int | None = None
+    """The turn, from 0, from which on it no longer follows its parent."""
 
 
 def episode_specs(

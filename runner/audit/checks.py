@@ -16,9 +16,9 @@ _COLUMNS = {
     "episodes": [
         *("episode_id", "index", "attempt", "status", "stop_condition", "error_type", "error"),
         *("calls", "input_tokens", "output_tokens", "cached_tokens", "moves", "invalid_moves"),
-        *("fallback_moves", "gpu_seconds", "models"),
+        *("fallback_moves", "gpu_seconds", "models", "replayed_steps"),
     ],
-    "seats": ["episode_id", "seat", "reward", "has_error", "is_truncated"],
+    "seats": ["episode_id", "attempt", "seat", "reward", "has_error", "is_truncated"],
     "steps": [
         *("episode_id", "attempt", "seat", "ordinal", "retry", "kind", "valid", "fallback"),
         *("prompt_tokens", "completion_tokens", "cached_tokens", "server_id", "model"),
@@ -67,8 +67,13 @@ _CHECKS = [
     _Check(
         "b",
         "replies that were asked for again",
-        "SELECT episode_id, seat, ordinal, retry, count(*) AS replies FROM steps "
-        "WHERE server_id IS NOT NULL GROUP BY ALL HAVING replies > 1",
+        # An episode that was begun anew by choice (resume.on_divergence, retry) replays nothing.
+        f"""WITH {_ENDS}, anew AS (
+            SELECT episode_id FROM ends WHERE attempt > 1 AND replayed_steps = 0
+        )
+        SELECT episode_id, seat, ordinal, retry, count(*) AS replies
+        FROM steps ANTI JOIN anew USING (episode_id)
+        WHERE server_id IS NOT NULL GROUP BY ALL HAVING replies > 1""",
     ),
     _Check(
         "c",
@@ -131,10 +136,11 @@ _CHECKS = [
         "rows",
         "finished episodes without exactly one row per seat",
         f"""WITH {_ENDS}, held AS (
-            SELECT episode_id, count(*) AS rows, count(DISTINCT seat) AS seats
-            FROM seats GROUP BY episode_id
+            SELECT episode_id, attempt, count(*) AS rows, count(DISTINCT seat) AS seats
+            FROM seats GROUP BY ALL
         )
-        SELECT episode_id, held.rows, held.seats FROM ends LEFT JOIN held USING (episode_id)
+        SELECT episode_id, held.rows, held.seats FROM ends
+        LEFT JOIN held USING (episode_id, attempt)
         WHERE status = 'finished' AND (held.rows IS NULL OR held.rows <> held.seats
             OR held.seats <> json_array_length(json_keys(models)))
         """,

@@ -44,7 +44,7 @@ class Words:
             elif word.startswith("-"):
                 options += [word, next(rest, "")] if word in _VALUED else [word]
             else:
-                overrides.append(_home(word))
+                overrides.append(_home(_whole(word)))
         return cls(options, overrides)
 
     @property
@@ -60,9 +60,13 @@ class Words:
         """With the words that an earlier run in the same `run_dir` was begun with, less those
         given anew. `recorded(run_dir)` knows them."""
         run_dir = self.value("run_dir")
-        if not run_dir or self.sweeps:
+        forked = self.value("fork.run_dir")
+        if self.sweeps or not (run_dir or forked):
             return self
-        earlier = Words.of(recorded(run_dir))
+        earlier = Words.of(recorded(run_dir) if run_dir else [])
+        if forked and not earlier.overrides:
+            earlier = Words.of(recorded(forked))
+            earlier = Words(earlier.options, [w for w in earlier.overrides if not _of_run(w)])
         given = {key_of(word) for word in self.overrides}
         kept = [word for word in earlier.overrides if key_of(word) not in given]
         return Words([*earlier.options, *self.options], [*kept, *self.overrides])
@@ -72,7 +76,7 @@ class Words:
         options: list[str] = []
         for value in self._config_dirs():
             options += ["--config-dir", str(Path(value).resolve())]
-        passing = ("output.", "run_dir", "hydra.")
+        passing = ("output.", "run_dir", "hydra.", "resume.", "dry_run")
         return options + [w for w in self.overrides if not key_of(w).startswith(passing)]
 
     def for_hydra(self, conf: Path) -> list[str]:
@@ -147,6 +151,16 @@ def _has_model(home: Path, name: str) -> bool:
 def key_of(word: str) -> str:
     """`++seats.werewolf=random` → `seats.werewolf`."""
     return word.partition("=")[0].lstrip("+~")
+
+
+def _of_run(word: str) -> bool:
+    """Whether a fork does not take this over from its parent's run."""
+    return key_of(word) in ("n", "seed", "repeats") or key_of(word).startswith("fork.")
+
+
+def _whole(word: str) -> str:
+    """The short form `retry=failed`, written out."""
+    return f"resume.{word}" if word.startswith("retry=") else word
 
 
 def _home(word: str) -> str:

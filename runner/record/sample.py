@@ -26,7 +26,7 @@ def episode(episode_id: str, **given: Any) -> dict[str, Any]:
 
 def seat(episode_id: str, name: str = "Ann", **given: Any) -> dict[str, Any]:
     messages = [{"role": "system", "content": "Rules"}, {"role": "user", "content": "Speak."}]
-    given = {"messages": messages, "metadata": '{"seed": 1}', **given}
+    given = {"attempt": 1, "messages": messages, "metadata": '{"seed": 1}', **given}
     return row("seats", episode_id=episode_id, seat=name, **given)
 
 

@@ -138,7 +138,7 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
             "such as outputs/<game>/<time>."
         )
     episodes = _last_ends(read(storage, "episodes", _EPISODE_COLUMNS))
-    seats = read(storage, "seats", ["episode_id", "role", "team", "model", "reward", "won"])
+    seats = _of_ends(read(storage, "seats", _SEAT_COLUMNS), episodes)
     steps = read(storage, "steps", _STEP_COLUMNS)
     servers = read(storage, "servers", ["server_id", "sampled_at", "gpus"])
     finished = episodes.filter(pc.equal(episodes.column("status"), str(Status.finished)))
@@ -165,6 +165,7 @@ _EPISODE_COLUMNS = [
     *("episode_id", "index", "game", "attempt", "status", "stop_condition", "error_type", "error"),
     *("winner", "num_turns", "duration_s", "gpu_seconds", "finished_at"),
 ]
+_SEAT_COLUMNS = ["episode_id", "attempt", "role", "team", "model", "reward", "won"]
 _STEP_COLUMNS = [
     *("role", "kind", "valid", "fallback", "prompt_tokens", "cached_tokens", "completion_tokens"),
     *("tries", "server_id", "model", "replied_at"),
@@ -178,6 +179,12 @@ def _last_ends(episodes: pa.Table) -> pa.Table:
     ordered = episodes.sort_by([("episode_id", "ascending"), ("attempt", "descending")])
     ids = ordered.column("episode_id").to_pylist()
     return ordered.filter(pa.array([i == 0 or ids[i] != ids[i - 1] for i in range(len(ids))]))
+
+
+def _of_ends(seats: pa.Table, episodes: pa.Table) -> pa.Table:
+    """The seats of the ends that count: those of an end that was played again are left out."""
+    ends = episodes.select(["episode_id", "attempt"])
+    return seats.join(ends, ["episode_id", "attempt"], join_type="left semi")
 
 
 def _episodes(about: Manifest, episodes: pa.Table, finished: pa.Table) -> Episodes:

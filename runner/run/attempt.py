@@ -57,6 +57,8 @@ class Attempt:
     manifest: Manifest
     left: list[EpisodeSpec]
     size: Size
+    anew: frozenset[str] = frozenset()
+    """Episodes that are played without their record."""
     _signals: int = 0
     _code: int = 0
     _taken_over: bool = False
@@ -78,6 +80,7 @@ class Attempt:
             self.crew,
             recorder,
             attempts=recorder.attempts(),
+            anew=self.anew,
         )
         ending = Ending("failed: a bug in runner", 1)
         with listening(self._interrupt, self._terminate):

@@ -73,8 +73,10 @@ class Driver:
         rows: Rows,
         *,
         attempts: dict[str, int] | None = None,
+        anew: Collection[str] = (),
     ) -> None:
-        """`specs` are those still to play; `attempts` how often each was begun before this run."""
+        """`specs` are those still to play; `attempts` how often each was begun before this run.
+        Those in `anew` are played without their record."""
         self.plan = plan
         self._specs = {spec.id: spec for spec in specs}
         self._scheduler = scheduler
@@ -101,7 +103,8 @@ class Driver:
             engines=plan.engines,
             patience_s=plan.config.cluster.patience_s,
         )
-        self._outbox = Outbox(self._hands.workers, rows)
+        inherited = plan.parent.rows if plan.parent else ()
+        self._outbox = Outbox(self._hands.workers, rows, inherited=inherited, anew=anew)
 
     async def play(
         self, *, workers: int, replicas: Sequence[Replica] = (), nodes: Sequence[Node] = ()
@@ -285,6 +288,8 @@ class Driver:
             self._end(result.episode_row, result.seat_rows)
             self.observe(Ended(result.episode))
             return
+        if result.diverged and self.plan.config.resume.on_divergence == "restart":
+            self._outbox.forget(result.episode)
         self._failed[result.episode] = result.episode_row
         self._meter.leave(result.episode, time.monotonic())
         self.board.retried += 1

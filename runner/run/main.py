@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -113,8 +113,9 @@ def _run_in(
 ) -> int:
     _refuse_changes(storage, plan)
     done = journal.done(storage)
-    left = [spec for spec in plan.specs if spec.id not in done]
-    _announce(terminal, plan, len(left))
+    failed = _failed(storage, plan, done)
+    left = [spec for spec in plan.specs if spec.id not in done or spec.id in failed]
+    _announce(terminal, plan, len(left), failed)
     if not left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
     _prepare(plan, terminal)
@@ -123,7 +124,17 @@ def _run_in(
         plan = plan.settled(connection.gpus)
         _say_who_serves(terminal, plan, connection)
         _prepare(plan, terminal)
-        ending = _attempt(storage, lease, plan, terminal, connection, left, config_text, words)
+        ending = _attempt(
+            storage,
+            lease,
+            plan,
+            terminal,
+            connection,
+            left,
+            _anew(storage, failed),
+            config_text,
+            words,
+        )
     return _finish(storage, plan, terminal, ending)
 
 
@@ -152,6 +163,7 @@ def _attempt(
     terminal: Terminal,
     connection: Connection,
     left: list[EpisodeSpec],
+    anew: frozenset[str],
     config_text: str,
     words: list[str],
 ) -> Ending:
@@ -174,7 +186,7 @@ def _attempt(
             last_beat=lease.last_beat,
         )
         plan = plan.named(opened.run_id)
-        attempt = Attempt(storage, lease, plan, terminal, crew, opened, left, size)
+        attempt = Attempt(storage, lease, plan, terminal, crew, opened, left, size, anew)
         with _logging_to(f"{log_dir}/driver.log"):
             return asyncio.run(attempt.play())
     finally:
@@ -200,12 +212,35 @@ def _refuse_changes(storage: Storage, plan: Plan) -> None:
         )
 
 
-def _announce(terminal: Terminal, plan: Plan, left: int) -> None:
+def _failed(storage: Storage, plan: Plan, done: Collection[str]) -> set[str]:
+    """Episodes that ended and are to be played again (`retry=failed`)."""
+    if plan.config.resume.retry == "none":
+        return set()
+    kinds = (Status.game_error, Status.model_fault, Status.infra_error)
+    return set(done) - journal.done(storage, retry=kinds)
+
+
+def _anew(storage: Storage, failed: Collection[str]) -> frozenset[str]:
+    """Those whose recorded replies would only make them fail again."""
+    if not failed:
+        return frozenset()
+    return frozenset(failed) - journal.done(storage, retry=(Status.model_fault,))
+
+
+def _announce(terminal: Terminal, plan: Plan, left: int, failed: Collection[str] = ()) -> None:
     config, total = plan.config, len(plan.specs)
     players = ", ".join(plan.models) or "random players"
     terminal.say(f"{plan.job.rules_id} × {total} on {players}, seed {config.seed} → {plan.run_dir}")
-    if left < total:
-        terminal.say(f"{total - left} of {total} episodes are finished already, {left} to play")
+    if plan.parent:
+        terminal.say(
+            f"Each follows episode {plan.parent.episode} up to turn {plan.parent.turn}: "
+            f"{len(plan.parent.rows)} replies are taken from it"
+        )
+    if left < total or failed:
+        again = f", {len(failed)} of them again" if failed else ""
+        terminal.say(
+            f"{total - left} of {total} episodes are finished already, {left} to play{again}"
+        )
 
 
 def _say_who_serves(terminal: Terminal, plan: Plan, connection: Connection) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -34,9 +34,20 @@ class Records(Protocol):
 class Outbox:
     """Orders on their way. One slow worker holds up no other."""
 
-    def __init__(self, workers: Mapping[str, WorkerHandle], records: Records) -> None:
+    def __init__(
+        self,
+        workers: Mapping[str, WorkerHandle],
+        records: Records,
+        *,
+        inherited: Sequence[Row] = (),
+        anew: Collection[str] = (),
+    ) -> None:
+        """`inherited`: steps of the episode that all were forked from, which each begins with.
+        `anew`: episodes to be played without their record."""
         self._workers = workers
         self._records = records
+        self._inherited = list(inherited)
+        self._anew = set(anew)
         self._waiting: dict[str, list[Order]] = {}
         self._posting: dict[str, asyncio.Task[None]] = {}
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -47,6 +58,10 @@ class Outbox:
         self._waiting.setdefault(worker_id, []).append(order)
         if worker_id not in self._posting:
             self._posting[worker_id] = asyncio.create_task(self._post(worker_id))
+
+    def forget(self, episode: str) -> None:
+        """Play `episode` without its record from now on."""
+        self._anew.add(episode)
 
     async def close(self) -> None:
         """Deliver nothing more."""
@@ -72,12 +87,19 @@ class Outbox:
 
     async def _with_records(self, orders: list[Order]) -> list[Order]:
         """The orders, with the recorded steps for those that begin an episode once more."""
-        again = {o.spec.id for o in orders if isinstance(o, Play) and o.attempt > 1}
-        if not again:
+        plays = [order for order in orders if isinstance(order, Play)]
+        again = {play.spec.id for play in plays if play.attempt > 1} - self._anew
+        if not again and not self._inherited:
             return orders
-        steps = await self._read(again)
+        steps = await self._read(again) if again else None
+
+        def recorded(play: Play) -> list[Row]:
+            own = steps.of(play.spec.id) if steps and play.spec.id in again else []
+            return [*self._inherited, *own]
+
         return [
-            replace(o, recorded=steps.of(o.spec.id)) if isinstance(o, Play) else o for o in orders
+            replace(order, recorded=recorded(order)) if isinstance(order, Play) else order
+            for order in orders
         ]
 
     async def _read(self, episodes: Collection[str]) -> Steps:

@@ -27,6 +27,7 @@ from runner.errors import UsageError, near_miss
 from runner.game import Game
 from runner.game.registry import game_path, load_game
 from runner.policy.baseline import BASELINES, EMBEDDERS
+from runner.run.fork import Parent, parent_of
 from runner.worker import Job
 
 MODEL = "model"
@@ -45,6 +46,8 @@ class Plan:
     """All that decides how an episode goes; hashed into its id, compared on resume."""
     specs: list[EpisodeSpec]
     job: Job
+    parent: Parent | None = None
+    """The episode that all of these are forked from."""
 
     @property
     def name(self) -> str:
@@ -120,6 +123,10 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
     }
     if config.embedder:
         content["embedder"] = config.embedder
+    parent = parent_of(config.fork)
+    if parent is not None:
+        content["fork"] = {"episode": parent.episode, "turn": parent.turn}
+        config = replace(config, seed=parent.seed, repeats=config.n)
     job = Job(
         run_id="",
         game=config.games.name,
@@ -136,12 +143,15 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
         engine_version="",
         runner_version=runner.__version__,
         sys_path=sys_path,
+        on_divergence=config.resume.on_divergence,
         embedder=config.embedder,
     )
     specs = episode_specs(
         content, n=config.n, seed=config.seed, repeats=config.repeats, models=frozenset(models)
     )
-    return Plan(config, engines, run_dir, content, specs, job)
+    if parent is not None:
+        specs = [replace(s, parent=parent.episode, fork_turn=parent.turn) for s in specs]
+    return Plan(config, engines, run_dir, content, specs, job, parent)
 
 
 def _answers(engine: EngineConfig, model: ModelConfig) -> dict[str, Any]:

@@ -47,5 +47,7 @@ class Job:
     runner_version: str
     sys_path: tuple[str, ...] = ()
     """Where else to import games from."""
+    on_divergence: str = "continue"
+    """As `resume.on_divergence`."""
     embedder: str | None = None
     """Who answers `table.embed`: an embedding model of `models`, or a baseline without a server."""

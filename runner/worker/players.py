@@ -59,7 +59,7 @@ class Players:
         name = self._name(request)
         recorded = self.replay.reply(request)
         if recorded is not None:
-            if name in self._job.models:
+            if recorded.server_id:
                 self.tally.add(recorded)
             await asyncio.sleep(0)  # the record never waits; let the other episodes have their turn
             return recorded

@@ -2,7 +2,8 @@
 
 The game runs anew from its seed; each question whose prompt is the recorded one, to the letter,
 gets the recorded reply at once. At the first that differs (the game, its rules or a reply before
-it changed) the record is put away and the episode goes on live.
+it changed) the record is put away; what then happens is the operator's choice,
+`resume.on_divergence`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runner.errors import InfraError
 from runner.game import Message, Reply, Request
 from runner.game.delta import rebuild
 
@@ -20,13 +22,26 @@ Key = tuple[str, int, int]
 """Seat, ordinal, retry."""
 
 
+INHERITED = 0
+"""The attempt of rows that come from the episode this one was forked from."""
+
+
+class Diverged(InfraError):
+    """A question is not the recorded one, and the episode is not to go on as it is."""
+
+
 class Replay:
     """The recorded replies of one episode."""
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], *, on_divergence: str = "continue"
+    ) -> None:
         """`rows` of the steps table, of any number of attempts: the newest reply counts."""
         self.used: set[Key] = set()
         """Keys of the replies that were given again."""
+        self.inherited: set[Key] = set()
+        """Those among them that another episode paid for."""
+        self._on_divergence = on_divergence
         self._rows: dict[Key, tuple[Mapping[str, Any], list[Message]]] = {}
         try:
             prompts = rebuild(rows)
@@ -45,16 +60,13 @@ class Replay:
             return None
         row, prompt = found
         if prompt != list(request.messages):
-            log.warning(
-                "question %d of %s differs from the record, after %d replies from it; "
-                "the episode goes on live",
-                request.ordinal,
-                request.seat,
-                len(self.used),
-            )
             self._rows.clear()
+            self._diverge(request)
             return None
         self.used.add(key)
+        if row["attempt"] == INHERITED:
+            self.inherited.add(key)
+            return Reply(text=row["reply"], reasoning=row["reasoning"], model=row["model"])
         return Reply(
             text=row["reply"],
             reasoning=row["reasoning"],
@@ -70,3 +82,15 @@ class Replay:
             server_id=row["server_id"] or "",
             request_id=row["request_id"],
         )
+
+    def _diverge(self, request: Request) -> None:
+        what = (
+            f"Question {request.ordinal} of {request.seat} is not the recorded one, after "
+            f"{len(self.used)} replies from the record: the game, its rules or its prompts changed."
+        )
+        log.warning("%s resume.on_divergence=%s", what, self._on_divergence)
+        if self._on_divergence != "continue":
+            raise Diverged(
+                f"{what} resume.on_divergence=continue keeps those replies and goes on live, "
+                "restart plays the episode from its beginning."
+            )

@@ -28,6 +28,8 @@ class Ending:
     """Which limit was reached."""
     error_type: str | None = None
     error: str | None = None
+    diverged: bool = False
+    """The record did not fit the episode."""
 
 
 @dataclass
@@ -61,7 +63,8 @@ class Journal:
         self.invalid_moves += not step.valid
         self.fallback_moves += step.fallback
         self.shared_prefix_tokens += shared
-        if (request.seat, request.ordinal, request.retry) in self.players.replay.used:
+        key, replay = (request.seat, request.ordinal, request.retry), self.players.replay
+        if key in replay.used and key not in replay.inherited:
             return  # it is in the table already
         self.rows.append(
             {
@@ -170,6 +173,8 @@ def identity(job: Job, spec: EpisodeSpec, attempt: int) -> Row:
         "models": "{}",
         "seed": spec.seed,
         "repeat": spec.repeat,
+        "parent_id": spec.parent,
+        "fork_turn": spec.fork_turn,
         "attempt": attempt,
         "status": Status.infra_error.value,
         "stop_condition": None,
@@ -199,7 +204,9 @@ def identity(job: Job, spec: EpisodeSpec, attempt: int) -> Row:
     }
 
 
-def seat_rows(job: Job, spec: EpisodeSpec, table: Table | None, ending: Ending) -> list[Row]:
+def seat_rows(
+    job: Job, spec: EpisodeSpec, attempt: int, table: Table | None, ending: Ending
+) -> list[Row]:
     """One row per seat, with all it saw and said as one chat; none without a table."""
     if table is None:
         return []
@@ -209,6 +216,7 @@ def seat_rows(job: Job, spec: EpisodeSpec, table: Table | None, ending: Ending) 
         {
             "trajectory_id": f"{spec.id}/{seat.name}",
             "episode_id": spec.id,
+            "attempt": attempt,
             "run_id": job.run_id,
             "seat": seat.name,
             "role": seat.role,

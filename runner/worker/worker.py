@@ -28,7 +28,7 @@ from runner.worker.calls import Caller
 from runner.worker.job import Job, ServerAddress
 from runner.worker.outcome import checked, game_error
 from runner.worker.players import Players, Tally
-from runner.worker.replay import Replay
+from runner.worker.replay import Diverged, Replay
 from runner.worker.route import Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
 
@@ -64,6 +64,8 @@ class Result:
     status: Status
     episode_row: Row
     seat_rows: list[Row]
+    diverged: bool = False
+    """The record did not fit: the next attempt is to begin without it."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ class Worker:
 
     def _begin(self, order: Play) -> None:
         route = Route(order.servers)
-        replay = Replay(order.recorded if self._game.replayable else ())
+        rows = order.recorded if self._game.replayable else ()
+        replay = Replay(rows, on_divergence=self._job.on_divergence)
         players = Players(self._job, order.spec, self._caller, route, replay)
         attempt = _Attempt(Journal(self._job, order.spec, order.attempt, players), route)
         attempt.task = asyncio.create_task(self._play(attempt), name=f"episode {order.spec.id}")
@@ -217,8 +220,8 @@ class Worker:
                 duration_s=time.monotonic() - begun,
                 ending=ending,
             )
-            rows = seat_rows(self._job, journal.spec, table, ending)
-            return Result(journal.spec.id, ending.status, row, rows)
+            rows = seat_rows(self._job, journal.spec, journal.attempt, table, ending)
+            return Result(journal.spec.id, ending.status, row, rows, ending.diverged)
 
         try:
             made = result(attempt.table)
@@ -267,7 +270,12 @@ async def _play_to_end(
     except ModelFault as fault:
         ending = Ending(Status.model_fault, error_type="ModelFault", error=str(fault))
     except InfraError as failure:
-        ending = Ending(Status.infra_error, error_type="InfraError", error=str(failure))
+        ending = Ending(
+            Status.infra_error,
+            error_type="InfraError",
+            error=str(failure),
+            diverged=isinstance(failure, Diverged),
+        )
     except (Exception, asyncio.CancelledError, SystemExit) as bug:  # noqa: BLE001
         # A game is other people's code: its bugs are data, a CancelledError of its own too.
         if isinstance(bug, TimeoutError) and clock.expired:

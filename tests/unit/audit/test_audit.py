@@ -43,7 +43,7 @@ class Tables:
 
 def again(tables: Tables) -> None:
     tables.steps.append(step("e", 1, attempt=2, **ASKED))
-    tables.episodes[0]["attempt"] = 2
+    tables.episodes[0] |= {"attempt": 2, "replayed_steps": 1}
 
 
 def twice(tables: Tables) -> None:

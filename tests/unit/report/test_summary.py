@@ -92,6 +92,7 @@ def end(recorder: Recorder, name: str, index: int, *, wolf: float, **given: Any)
             model=model,
             reward=wolf if team == "wolves" else -wolf,
             won=team == given["winner"],
+            attempt=given.get("attempt", 1),
         )
         for who, role, team, model in seats
     ]
