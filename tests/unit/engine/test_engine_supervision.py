@@ -19,7 +19,7 @@ import pytest
 from runner.engine import ports
 from runner.engine.process import Command, Process
 from runner.engine.server import HttpServer
-from runner.errors import EngineError
+from runner.errors import EngineError, UsageError
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -314,6 +314,100 @@ async def _gone(pid: int) -> None:
     async with asyncio.timeout(5):
         while alive(pid):
             await asyncio.sleep(0.02)
+
+
+MAPS = """
+    import mmap, os, sys, time
+    with open(sys.argv[1], "w+b") as file:
+        file.truncate(4096)
+        mapped = mmap.mmap(file.fileno(), 4096)
+    print("mapped", flush=True)
+    time.sleep(60)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize("killed", [False, True])
+async def test_shared_memory_of_the_family_is_removed_and_no_other(
+    killed: bool, tmp_path: Path
+) -> None:
+    mine, other, kept = (tmp_path / name for name in ("loads_1", "loads_2", "results"))
+    other.write_bytes(b"of another server")
+    for path in (mine, kept):
+        argv = [sys.executable, "-c", textwrap.dedent(MAPS), str(path)]
+        command = Command(argv, os.environ, leftovers=(f"{tmp_path}/loads_*",))
+        one = Process(command, log_path=tmp_path / f"{path.name}.log", grace_s=2.0)
+        await one.start()
+        await lines(tmp_path / f"{path.name}.log", 1)
+        if killed:
+            await asyncio.sleep(1.5)  # Nobody tells when the guard has looked.
+            assert one.pid is not None
+            os.kill(one.pid, signal.SIGKILL)
+            await one.ended.wait()
+        await one.stop()
+    assert [path.exists() for path in (mine, other, kept)] == [False, True, True]
+
+
+async def test_a_server_that_refuses_its_flags_is_no_case_for_another_try(tmp_path: Path) -> None:
+    one = server(
+        """
+        import argparse
+        parser = argparse.ArgumentParser(prog="serve")
+        parser.add_argument("words", nargs="*")
+        parser.parse_args()
+        """,
+        tmp_path,
+        Knobs(),
+        "--no-such-flag",
+    )
+    with pytest.raises(UsageError, match=r"unrecognized arguments: --no-such-flag.*engine\.args"):
+        await one.start()
+
+
+async def test_a_server_that_ended_by_itself_says_so(tmp_path: Path) -> None:
+    ends = 'b"ok")\n            if self.path == "/end": import os; os._exit(5)'
+    one = server(HEALTHY.replace('b"ok")', ends), tmp_path)
+    await one.start()
+    one.check_runs()
+    await one.ask("/end")
+    with pytest.raises(EngineError, match="ended with exit code 5"):
+        await until_ended(one)
+    await one.stop()
+    with pytest.raises(EngineError, match="not running"):
+        one.check_runs()
+
+
+async def until_ended(one: HttpServer) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            one.check_runs()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_part_without_an_api_counts_as_started_when_it_runs(tmp_path: Path) -> None:
+    def command(numbers: Sequence[int], api_key: str) -> Command:
+        return Command([sys.executable, "-c", "import time; time.sleep(60)"], os.environ)
+
+    log_path = tmp_path / "log"
+    one = HttpServer("t", command, Knobs(), host="127.0.0.1", health=None, log_path=log_path)
+    await one.start()
+    one.check_runs()
+    await one.stop()
+
+
+def test_whoever_listens_everywhere_is_called_where_it_stands(tmp_path: Path) -> None:
+    def host(bind: str | None) -> str:
+        one = HttpServer(
+            "t", lambda *_: None, Knobs(), host="10.0.0.7", bind=bind, log_path=tmp_path
+        )  # type: ignore[arg-type,return-value]
+        return one.host
+
+    assert [host(bind) for bind in (None, "0.0.0.0", "::", "10.9.9.9")] == [
+        "10.0.0.7",
+        "10.0.0.7",
+        "10.0.0.7",
+        "10.9.9.9",
+    ]
 
 
 async def test_the_environment_is_in_no_repr() -> None:
