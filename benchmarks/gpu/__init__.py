@@ -1,0 +1,1 @@
+"""A werewolf batch on real SGLang: runner against a first script. `python -m benchmarks.gpu`."""
