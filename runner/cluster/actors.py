@@ -43,7 +43,7 @@ class Server:
         self._log_path = Path(log_path)
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         node = "127.0.0.1" if loopback else ray.util.get_node_ip_address()
-        self._place = Place(getattr(config, "host", None) or node, nodes, rank)
+        self._place = Place(_reached_at(getattr(config, "host", None), node), nodes, rank)
         self._node = node
         self._meeting: ports.Port | None = None
         self._engine: Engine | None = None
@@ -83,6 +83,11 @@ class Server:
             await self._engine.stop()
         if self._meeting is not None:
             self._meeting.release()
+
+
+def _reached_at(host: str | None, node: str) -> str:
+    """Where others find a server that listens on `host`; a wildcard is everywhere on the node."""
+    return host if host not in (None, "0.0.0.0", "::") else node
 
 
 class WorkerActor:

@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,3 +166,28 @@ def pids_of(*words: str) -> list[int]:
             if all(word in line for word in words):
                 found.append(int(entry.name))
     return found
+
+
+MakeCluster = Callable[..., Any]
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeCluster]:
+    """Makes a cluster: one node per number of GPUs, the first is its head."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster
+    made: list[Any] = []
+
+    def make(*gpus: int, cpus: int = 2) -> Any:
+        head = {"num_cpus": cpus, "num_gpus": gpus[0], "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        made.append(cluster)
+        for count in gpus[1:]:
+            cluster.add_node(num_cpus=cpus, num_gpus=count)
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.shutdown()

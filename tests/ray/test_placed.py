@@ -9,15 +9,13 @@ import contextlib
 import json
 import os
 import urllib.request
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from tests.ray.conftest import Command, Start, pids_of
+from tests.ray.conftest import Command, MakeCluster, Start, pids_of
 
 pytestmark = [
     pytest.mark.ray,
@@ -27,30 +25,6 @@ pytestmark = [
 
 GAME = ("games=werewolf", "engine=simulated", "engine.gpu=true", "run_dir=out")
 OPEN = {"RAY_AUTH_MODE": "disabled"}
-
-MakeCluster = Callable[..., Any]
-
-
-@pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeCluster]:
-    """Makes a cluster: one node per number of GPUs, the first is its head."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from ray.cluster_utils import Cluster
-    made: list[Any] = []
-
-    def make(*gpus: int, cpus: int = 2) -> Any:
-        head = {"num_cpus": cpus, "num_gpus": gpus[0], "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        made.append(cluster)
-        for count in gpus[1:]:
-            cluster.add_node(num_cpus=cpus, num_gpus=count)
-        return cluster
-
-    yield make
-    for cluster in made:
-        cluster.shutdown()
 
 
 def rows(query: str, run_dir: Path) -> list[tuple[Any, ...]]:

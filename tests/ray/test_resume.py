@@ -56,7 +56,9 @@ def test_a_fork_follows_its_parent_up_to_a_turn(start: Start, tmp_path: Path) ->
     assert fork.wait() == 0, fork.output
     assert "6 replies are taken from it" in fork.output
     parent = rows("select episode_id, seed from episodes where index = 1", tmp_path / "out")[0]
-    forks = rows("select parent_id, fork_turn, seed, calls, status from episodes", tmp_path / "forked")
+    forks = rows(
+        "select parent_id, fork_turn, seed, calls, status from episodes", tmp_path / "forked"
+    )
     assert forks == [(parent[0], 6, parent[1], 2, "finished")] * 4, "Ann's last two are paid for"
     said = f"select turn, reply from steps where episode_id = '{parent[0]}' order by turn"
     original = dict(rows(said, tmp_path / "out"))
