@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+EnvValue = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class SGLangEngine:
     """`cpu` takes no GPU: for tests, and for processors that SGLang supports."""
     args: dict[str, Any] = field(default_factory=dict)
     """Any other flag of SGLang's: `{dtype: bfloat16, disable-radix-cache: true}`."""
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, EnvValue] = field(default_factory=dict)
     """Further environment variables of the server, such as NCCL_SOCKET_IFNAME."""
     host: str | None = None
     """Address to listen on; loopback or the node's, as the cluster needs it, when not given."""
@@ -207,7 +208,7 @@ class VLLMEngine:
     """`cpu` takes no GPU; it needs vLLM's build for CPUs."""
     args: dict[str, Any] = field(default_factory=dict)
     """Any other flag of vLLM's: `{dtype: auto, disable-custom-all-reduce: true}`."""
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, EnvValue] = field(default_factory=dict)
     """Further environment variables of the server, such as NCCL_SOCKET_IFNAME."""
     host: str | None = None
     """Address to listen on; loopback or the node's, as the cluster needs it, when not given."""

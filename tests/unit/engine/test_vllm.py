@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 
 from runner.config import ModelConfig, VLLMEngine
+from runner.config import check as conform
 from runner.engine import Place, check, make_engine, prepare, shown_command, version
 from runner.engine.installed import flags_in
 from runner.engine.metrics import Load
@@ -135,6 +136,11 @@ def test_the_environment_is_that_of_another_python(monkeypatch: pytest.MonkeyPat
     assert "PYTHONPATH" not in theirs
     assert theirs["PATH"].startswith(f"/opt/v/bin{os.pathsep}")
     assert (theirs["VLLM_SKIP_P2P_CHECK"], theirs["A"]) == ("1", "b")
+
+
+def test_numbers_are_taken_in_the_environment() -> None:
+    tree = {"name": "vllm", "env": {"OMP_NUM_THREADS": 1}}
+    assert conform(VLLMEngine, tree).env == {"OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize(
