@@ -236,3 +236,17 @@ def test_wilson_and_student_as_in_the_books() -> None:
     assert mean([]) is None
     alone = mean([2.0])
     assert alone is not None and alone.low is None
+
+
+def test_embeddings_are_calls_and_no_moves(tmp_path: Path) -> None:
+    storage = storage_at(tmp_path)
+    manifest.begin(storage, n=1, seed=1, config={}, content={}, config_yaml="", servers=1, gpus=[])
+    embed = step("a", seat="(table)", kind="embed", model="e", server_id="s-1", prompt_tokens=30)
+    say = step("a", kind="say", model="big", server_id="s-0", prompt_tokens=100)
+    recorder = Recorder(tmp_path)
+    recorder.end(episode("a", game="g"), [])
+    recorder.add("steps", [embed, say])
+    recorder.close()
+    found = summarise(tmp_path)
+    assert [(one.model, one.moves, one.replies) for one in found.moves] == [("big", 1, 1)]
+    assert (found.work.calls, found.work.input_tokens) == (2, 130)
