@@ -15,8 +15,8 @@ _VALUED = {
     *("--package", "-p", "--cfg", "-c"),
 }
 _OPEN = (
-    *("seats.", "games.rules.", "models.", "model.sampling.extra_body.", "model.args."),
-    *("model.engine", "engine.args.", "engine.env.", "engine.runtime_env."),
+    *("seats.", "games.rules.", "models.", "model.sampling.extra_body", "model.args"),
+    *("model.engine", "engine.args", "engine.env", "engine.runtime_env"),
 )
 """Mappings that Hydra may add keys to; `runner` itself checks them."""
 _DOT = "__dot__"

@@ -86,7 +86,7 @@ class Plan:
             for name, engine in self.engines.items()
         }
         for name, engine in engines.items():
-            if engine is not self.engines[name]:
+            if engine is not self.engines[name] and not self.config.dry_run:
                 check_engine(engine, self.models[name])
         names = {engine.name: version(engine) for engine in engines.values()}
         job = replace(
@@ -110,7 +110,8 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
         for name, model in models.items()
     }
     for name, engine in engines.items():
-        check_engine(engine, models[name])
+        if not config.dry_run:  # which may be asked where the engine is not installed
+            check_engine(engine, models[name])
     run_dir = _run_dir(config, sweep)
     content = {
         "game": path,

@@ -287,6 +287,11 @@ class TestWords:
         words = ["model=smollm2", "seats.werewolf=smollm2", "seats.default=random"]
         assert not [w for w in Words.of(words).for_hydra(CONF) if "@models" in w]
 
+    @pytest.mark.parametrize("word", ["engine.args={a: 1}", "engine.args.a=1", "engine.env.X=1"])
+    def test_further_flags_may_be_given_one_by_one_or_as_a_mapping(self, word: str) -> None:
+        words = Words.of(["games=werewolf", "engine=sglang", word]).for_hydra(CONF)
+        composed(*words)
+
     def test_words_that_are_no_overrides_are_refused(self) -> None:
         with pytest.raises(UsageError, match="Did you mean games=werewolf"):
             checked(Words.of(["werewolf"]))
