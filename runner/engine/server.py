@@ -33,6 +33,8 @@ WRONG_FLAGS = re.compile(
     r"error: (?P<fault>(?:unrecognized arguments|argument|ambiguous option).*)"
 )
 """What argparse says before it exits with code 2."""
+WITH_KEY = "/v1/models"
+"""What every server answers, and to those alone who have its key."""
 PORT_TAKEN = re.compile(r"address already in use|EADDRINUSE|couldn't bind", re.IGNORECASE)
 
 
@@ -154,14 +156,13 @@ class HttpServer:
             process = await self._launch()
             try:
                 async with asyncio.timeout(self._knobs.start_timeout_s):
-                    await self._until_healthy(process)
+                    if await self._becomes_healthy(process):
+                        return
             except TimeoutError:
                 raise self._error(
                     f"The {self.name} server was not healthy after "
                     f"{self._knobs.start_timeout_s:g} s (engine.start_timeout_s)"
                 ) from None
-            if not process.ended.is_set():
-                return
             if not await self._lost_its_port(process):
                 self._refuse_wrong_flags(process)
                 raise self._error(self._how_it_ended(process) + " while starting")
@@ -185,18 +186,31 @@ class HttpServer:
         await self._process.start()
         return self._process
 
-    async def _until_healthy(self, process: Process) -> None:
-        """Returns when the server is healthy or has ended."""
+    async def _becomes_healthy(self, process: Process) -> bool:
+        """Waits until the server is healthy, has ended, or says that its port is taken.
+
+        Some servers go on for minutes without their port, and whoever has it may look healthy: only
+        ours takes the key.
+        """
         if self._health is None:
-            return
+            return not process.ended.is_set()
         while not process.ended.is_set():
             self._refuse_if_stopped()
             with suppress(EngineError):
                 await self.ask(self._health, timeout_s=2.0)
-                return
+                await self.ask(WITH_KEY)
+                return True
+            if self._says_port_taken():
+                break
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.ended.wait(), POLL_S)
         self._refuse_if_stopped()
+        return False
+
+    def _says_port_taken(self) -> bool:
+        said = tail(self._log_path, since=self._log_start).splitlines()
+        numbers = [str(port.number) for port in self._ports]
+        return any(PORT_TAKEN.search(line) and any(n in line for n in numbers) for line in said)
 
     async def _lost_its_port(self, process: Process) -> bool:
         """Whether the server ended because something else listens on one of its ports."""

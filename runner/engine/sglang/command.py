@@ -68,6 +68,8 @@ def typed(
         "enable-torch-compile": config.enable_torch_compile,
         "enable-cache-report": config.enable_cache_report,
         "enable-metrics": config.enable_metrics,
+        # A line for every call and every look at the load would drown what matters in the log.
+        "log-level-http": "warning",
         # Weak models otherwise write white space until max_tokens.
         "constrained-json-disable-any-whitespace": True,
         **_device(config),
@@ -84,6 +86,9 @@ def environment(config: SGLangEngine) -> dict[str, str]:
     env = environment_for(config.python)
     # /health would otherwise generate a token at each look.
     env["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
+    # A server that crashes would take up to a minute for post-mortems before it ends.
+    env.setdefault("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "0")
+    env.setdefault("SGLANG_CUDA_COREDUMP_BEFORE_CRASH", "0")
     if config.device == "cpu":
         env["SGLANG_USE_CPU_ENGINE"] = "1"
         # More threads than free cores make it many times slower; whoever has them can say so.
