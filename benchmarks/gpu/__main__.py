@@ -23,7 +23,7 @@ from benchmarks.report import Report, arguments
 from benchmarks.setup import config_from, plan_of, product
 from runner.config import SGLangEngine
 from runner.engine import Endpoint, check, make_engine, version
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunFailed, RunnerError, UsageError
 from runner.report import summarise
 from runner.run.plan import Plan
 
@@ -63,8 +63,13 @@ class Batch:
 def by_runner(name: str, words: Sequence[str], gpus: int) -> Batch:
     """A whole run of the product."""
     with product(*words) as run, Peak(gpus) as peak:
-        run.wait()
+        try:
+            run.wait()
+        except RuntimeError as error:  # the run itself has said why
+            raise RunFailed(f"No comparison: {error}.") from error
         finished = summarise(run.run_dir).episodes.by_status.get("finished", 0)
+        if not finished:
+            raise RunFailed("No comparison: not one game of the run finished; it said why above.")
         return Batch(name, finished, recorded(run.run_dir), peak.mib)
 
 
@@ -102,7 +107,7 @@ def overrides(options: argparse.Namespace, engine: SGLangEngine, scratch: Path) 
         shapes.write(options.model, path, engine, options.tokenizer)
     else:
         path = Path(options.model).resolve()
-    dummy = ["+engine.args.load-format=dummy"] if shapes.without_weights(path) else []
+    dummy = ["++engine.args.load-format=dummy"] if shapes.without_weights(path) else []
     return [
         *words_of(options),
         f"model.path={path}",
@@ -178,6 +183,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=16384, help="model.context_length")
     parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="passed on to runner")
     options = parser.parse_intermixed_args()
+    # As runner's own command line has it: a key that no file names may be given.
+    options.words = [f"++{w}" if "." in w.partition("=")[0] else w for w in options.words]
     on_cpu = options.device == "cpu"
     options.model = options.model or ("tiny" if on_cpu else "8b")
     options.games = options.games or (4 if on_cpu else 200)
