@@ -8,6 +8,8 @@ be bent is dropped; one odd reply must not keep a run's results from being writt
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 log = logging.getLogger(__name__)
+
+_CHECKSUM = struct.Struct("<4sI")
+_MAGIC = b"rows"
 
 Row = Mapping[str, Any]
 
@@ -121,21 +126,30 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def to_parquet(table: pa.Table) -> pa.Buffer:
     """A visible segment's bytes."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+    # With checksums: a damaged page is then an error and no crash of the reader.
+    options = {"compression": "zstd", "write_page_checksum": True}
+    with pq.ParquetWriter(sink, table.schema, **options) as writer:
         if table.num_rows:  # `datasets` stumbles over a row group without rows
             writer.write_table(table)
     return sink.getvalue()
 
 
 def to_arrow_file(table: pa.Table) -> pa.Buffer:
-    """A tail segment's bytes: quick to write, and its end shows whether it is whole."""
+    """A tail segment's bytes: quick to write, and its end shows whether it is whole.
+
+    Arrow does not check what it reads and would crash over a damaged file, so a checksum follows.
+    """
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(sink, table.schema, options=options) as writer:
         writer.write_table(table)
-    return sink.getvalue()
+    whole = sink.getvalue()
+    return pa.py_buffer(bytes(whole) + _CHECKSUM.pack(_MAGIC, zlib.crc32(whole)))
 
 
 def from_arrow_file(data: pa.Buffer) -> pa.Table:
-    """The table in a tail segment. Raises pa.ArrowInvalid when it is torn."""
-    return pa.ipc.open_file(data).read_all()
+    """The table in a tail segment. Raises pa.ArrowInvalid when it is torn or damaged."""
+    size = len(data) - _CHECKSUM.size
+    if size < 0 or _CHECKSUM.unpack(bytes(data[size:])) != (_MAGIC, zlib.crc32(data[:size])):
+        raise pa.ArrowInvalid("its checksum does not fit: it was cut off or overwritten")
+    return pa.ipc.open_file(data[:size]).read_all()

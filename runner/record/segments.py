@@ -105,12 +105,12 @@ def read_segment(
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     try:
         with storage.open(found.path) as file:
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
             present = [name for name in wanted.names if name in parquet.schema_arrow.names]
             return conform(parquet.read(columns=present), wanted)
     except FileNotFoundError:
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise RunFailed(
             f"{storage.place}/{found.path} cannot be read: {error}. If it is damaged, put back a "
             "copy, or move it away to go on without its rows."

@@ -231,10 +231,16 @@ def _work(
         output_tokens=taken["completion_tokens"],
         output_tokens_per_s=_per(taken["completion_tokens"], wall),
         total_tokens_per_s=_per(tokens, wall),
-        cache_hit=_per(taken["cached_tokens"], taken["prompt_tokens"]),
+        cache_hit=_cache_hit(calls),
         gpu_seconds=float(pc.sum(episodes.column("gpu_seconds")).as_py() or 0.0),
         held_gpu_seconds=gpu_s,
     )
+
+
+def _cache_hit(calls: pa.Table) -> float | None:
+    """Embeddings are left out: no server keeps them in its cache."""
+    chats = calls.filter(pc.not_equal(calls.column("kind"), "embed"))
+    return _per(_total(chats.column("cached_tokens")), _total(chats.column("prompt_tokens")))
 
 
 def _held_gpu_seconds(servers: pa.Table) -> float:

@@ -163,7 +163,13 @@ def _answers(engine: EngineConfig, model: ModelConfig) -> dict[str, Any]:
 
 def _reachable() -> tuple[str, ...]:
     """Make games in the working directory importable, here and in the workers."""
-    here = os.getcwd()  # noqa: PTH109  # as the user typed it, links unresolved
+    try:
+        here = os.getcwd()  # noqa: PTH109  # as the user typed it, links unresolved
+    except FileNotFoundError as error:
+        raise UsageError(
+            "The working directory does not exist any more. Two Ray nodes that share a machine and "
+            "a temporary directory remove it from under a job: give each its own --temp-dir."
+        ) from error
     if here not in sys.path:
         sys.path.append(here)
     return tuple(dict.fromkeys([str(Path(runner.__file__).parents[1]), here]))
