@@ -113,7 +113,7 @@ class ServerHandle:
         return ServerInfo(address, endpoint.slots, node, self._gpus)
 
     async def _until_started(self, starting: Sequence[asyncio.Future[Any]]) -> None:
-        """Wait for all parts. One that fails fails the server: the others would wait for it long."""
+        """Wait for all parts. One that fails, fails the server: the others would wait for long."""
         pending = set(starting)
         while pending:
             done, pending = await asyncio.wait(

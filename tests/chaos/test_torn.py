@@ -1,4 +1,4 @@
-"""Files that were cut off anywhere: what reads a run directory gives an answer or one clear error."""
+"""Files cut off anywhere: what reads a run directory gives an answer or one clear error."""
 
 from __future__ import annotations
 
