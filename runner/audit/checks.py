@@ -51,11 +51,20 @@ class _Check:
 _ENDS = """ends AS (
     SELECT * FROM episodes QUALIFY attempt = max(attempt) OVER (PARTITION BY episode_id)
 )"""
-_REPLIES = """replies AS (
+_REPLIES = """newest AS (
     SELECT * FROM steps
     QUALIFY row_number() OVER (
         PARTITION BY episode_id, seat, ordinal, retry ORDER BY attempt DESC
     ) = 1
+), left_over AS (
+    -- A game that changed, or a choice to begin anew, leaves replies that its end does not rest on.
+    SELECT episode_id FROM ends JOIN newest USING (episode_id)
+    GROUP BY episode_id, ends.attempt, replayed_steps
+    HAVING count(*) FILTER (newest.attempt < ends.attempt) > replayed_steps
+), replies AS (
+    SELECT newest.* FROM newest JOIN ends USING (episode_id)
+    WHERE newest.attempt = ends.attempt
+        OR (newest.attempt < ends.attempt AND replayed_steps > 0)
 )"""
 
 _CHECKS = [
@@ -89,7 +98,8 @@ _CHECKS = [
         SELECT episode_id, ends.calls, sums.calls AS in_steps,
             ends.input_tokens, sums.input_tokens AS input_in_steps
         FROM ends JOIN sums USING (episode_id)
-        WHERE ends.status <> 'infra_error' AND (
+        WHERE ends.status <> 'infra_error'
+            AND (replayed_steps = 0 OR episode_id NOT IN (FROM left_over)) AND (
             ends.calls <> sums.calls OR ends.input_tokens <> sums.input_tokens
             OR ends.output_tokens <> sums.output_tokens OR ends.cached_tokens <> sums.cached_tokens)
         """,
@@ -104,8 +114,10 @@ _CHECKS = [
         )
         SELECT episode_id, ends.moves, sums.moves AS in_steps
         FROM ends JOIN sums USING (episode_id)
-        WHERE ends.status <> 'infra_error' AND (ends.moves <> sums.moves
-            OR ends.invalid_moves <> sums.invalid OR ends.fallback_moves <> sums.fallback)
+        WHERE ends.status <> 'infra_error'
+            AND (replayed_steps = 0 OR episode_id NOT IN (FROM left_over)) AND (
+            ends.moves <> sums.moves OR ends.invalid_moves <> sums.invalid
+            OR ends.fallback_moves <> sums.fallback)
         """,
     ),
     _Check(
@@ -113,7 +125,9 @@ _CHECKS = [
         "episodes that went on after they had ended",
         f"""WITH {_ENDS}
         SELECT episode_id, ends.attempt, max(steps.attempt) AS later FROM ends
-        JOIN steps USING (episode_id) GROUP BY ALL HAVING later > ends.attempt
+        JOIN steps USING (episode_id)
+        WHERE status IN ('finished', 'limit')  -- the others may be played again, retry=failed
+        GROUP BY ALL HAVING later > ends.attempt
         """,
     ),
     _Check(
@@ -139,8 +153,9 @@ _CHECKS = [
             SELECT episode_id, attempt, count(*) AS rows, count(DISTINCT seat) AS seats
             FROM seats GROUP BY ALL
         )
-        SELECT episode_id, held.rows, held.seats FROM ends
-        LEFT JOIN held USING (episode_id, attempt)
+        SELECT ends.episode_id, held.rows, held.seats FROM ends
+        LEFT JOIN held ON held.episode_id = ends.episode_id
+            AND coalesce(held.attempt, ends.attempt) = ends.attempt
         WHERE status = 'finished' AND (held.rows IS NULL OR held.rows <> held.seats
             OR held.seats <> json_array_length(json_keys(models)))
         """,

@@ -10,7 +10,14 @@ from runner.audit.checks import Finding
 from runner.record import Storage, read, storage_at
 
 _EPISODES = ["episode_id", "index", "attempt", "status", "winner", "num_turns", "facts"]
-_SEATS = ["episode_id", "seat", "role", "team", "reward", "won", "survived", "messages"]
+_SEATS = ["episode_id", "attempt", "seat", "role", "team", "reward", "won", "survived", "messages"]
+
+_ENDS = """CREATE TABLE {name}_episodes AS SELECT * FROM all_episodes
+    QUALIFY attempt = max(attempt) OVER (PARTITION BY episode_id)"""
+_SEATS_OF_ENDS = """CREATE TABLE {name}_seats AS SELECT all_seats.* FROM all_seats
+    JOIN {name}_episodes ends ON ends.episode_id = all_seats.episode_id
+        AND coalesce(all_seats.attempt, ends.attempt) = ends.attempt"""
+"""What an episode that was played again left behind does not count."""
 
 _SAME = {
     "episodes that only one of the runs has ended": """
@@ -37,8 +44,10 @@ def compare(run_dir: str | Path | Storage, other_dir: str | Path | Storage) -> l
     with duckdb.connect() as database:
         for name, place in (("one", run_dir), ("other", other_dir)):
             storage = storage_at(place)
-            database.register(f"{name}_episodes", read(storage, "episodes", _EPISODES))
-            database.register(f"{name}_seats", read(storage, "seats", _SEATS))
+            database.register("all_episodes", read(storage, "episodes", _EPISODES))
+            database.register("all_seats", read(storage, "seats", _SEATS))
+            for query in (_ENDS, _SEATS_OF_ENDS):
+                database.execute(query.format(name=name))
         found = []
         for problem, query in _SAME.items():
             rows = database.execute(query)

@@ -97,6 +97,8 @@ class ServerHandle:
         starting = [asyncio.ensure_future(part.ask("start", meet)) for part in self._parts]
         try:
             await self._until_started(starting)
+        except RayTaskError as error:
+            raise EngineError(f"{self.server_id} could not start: {error.cause!r}") from error
         finally:
             for task in starting:
                 task.cancel()
@@ -287,12 +289,13 @@ class Crew:
 
 def list_nodes() -> list[Node]:
     """The nodes of the cluster that are alive, with what is free of them now."""
+    nodes = ray.nodes()
     free = ray._private.state.available_resources_per_node()
     found = []
-    for node in ray.nodes():
+    for node in nodes:
         node_id, has = node["NodeID"], node["Resources"]
-        if node["Alive"]:
-            left = free.get(node_id, {})
+        if node["Alive"] and node_id in free:
+            left = free[node_id]
             found.append(
                 Node(
                     node_id,

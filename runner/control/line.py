@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ def socket_of(run_dir: str) -> Path:
     """
     place = run_dir if "://" in run_dir else str(Path(run_dir).resolve())
     name = hashlib.sha256(place.encode()).hexdigest()[:16]
-    home = Path(tempfile.gettempdir()) / f"runner-control-{os.getuid()}"
+    # Not TMPDIR: a job's own differs from that of the shell it is asked from.
+    home = Path("/tmp") / f"runner-control-{os.getuid()}"
     home.mkdir(mode=0o700, exist_ok=True)
     about = home.lstat()
     if about.st_uid != os.getuid() or about.st_mode & 0o077:

@@ -183,6 +183,8 @@ def _last_ends(episodes: pa.Table) -> pa.Table:
 
 def _of_ends(seats: pa.Table, episodes: pa.Table) -> pa.Table:
     """The seats of the ends that count: those of an end that was played again are left out."""
+    if seats.column("attempt").null_count:  # written before the column was
+        return seats
     ends = episodes.select(["episode_id", "attempt"])
     return seats.join(ends, ["episode_id", "attempt"], join_type="left semi")
 
@@ -208,6 +210,8 @@ def _work(
     spans = _spans(about, max((at for at in latest if at), default=None))
     wall = sum(spans)
     gpu_s = _held_gpu_seconds(servers)
+    if servers.column("gpus").null_count:  # written before the column was
+        gpu_s = sum(len(a.gpus) * s for a, s in zip(about.attempts, spans, strict=True))
     server_s = sum(a.servers * s for a, s in zip(about.attempts, spans, strict=True))
     calls = steps.filter(
         pc.or_(pc.is_valid(steps.column("server_id")), pc.greater(steps.column("prompt_tokens"), 0))

@@ -65,6 +65,7 @@ class Attempt:
     _closing: bool = False
     """The last rows are being written: no signal may cut that short."""
     _driver: Driver = field(init=False)
+    _stop_now: Callable[[], Any] = lambda: None
 
     async def play(self) -> Ending:
         """Play what is left. Errors become the ending; bugs propagate, after everything stopped."""
@@ -120,7 +121,9 @@ class Attempt:
                 workers=self.size.workers, replicas=self.size.replicas, nodes=self.size.nodes
             )
         )
-        self._stop_now: Callable[[], Any] = playing.cancel
+        self._stop_now = playing.cancel
+        if self._signals:  # it came in the very first moment
+            self._stop_now()
         display = asyncio.create_task(self.terminal.watch(self._driver.board, self.plan.name))
         beat = asyncio.create_task(self._beat())
         try:

@@ -29,6 +29,8 @@ class ServerView:
     """starting, up, down, given up, lost (with its node), draining or drained."""
     lives: int = 0
     """Times it was started."""
+    up_since: float | None = None
+    """By the monotonic clock; None until it is up in its present life."""
     info: ServerInfo | None = None
     stats: EngineStats | None = None
 
@@ -58,6 +60,9 @@ class Board:
     """No further episode is begun for now."""
     set_aside: int = 0
     """Episodes whose attempts all failed below the model; tried again by a later command."""
+    gpu_seconds: float = 0.0
+    """GPU time that servers have held so far."""
+    server_seconds: float = 0.0
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
     """One line per thing that went wrong, newest last."""
     noted: int = 0

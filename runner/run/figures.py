@@ -80,13 +80,11 @@ class Figures:
         finished = self.board.ended[Status.finished]
         if not finished or self.playing_s < _EARLIEST_RATE_S:
             return None
-        per_day = finished / self.playing_s * _DAY_S
-        if self.board.gpus:
-            return per_day / self.board.gpus, "games per GPU-day"
-        servers = sum(view.holds_gpus for view in self.board.servers.values())
-        if servers:
-            return per_day / servers, "games per server-day"
-        return per_day, "games per day"
+        if self.board.gpu_seconds:
+            return finished / self.board.gpu_seconds * _DAY_S, "games per GPU-day"
+        if self.board.server_seconds:
+            return finished / self.board.server_seconds * _DAY_S, "games per server-day"
+        return finished / self.playing_s * _DAY_S, "games per day"
 
     def _rate(self, column: int) -> float:
         if len(self._samples) < 2:

@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-from runner.cluster import ActorDied, Crew, Node, Replica, ServerHandle, Want, place
+from runner.cluster import Crew, Node, Replica, ServerHandle, Want, place
 from runner.config import EngineConfig, ModelConfig
 from runner.engine import EngineStats
-from runner.errors import EngineError, EngineStalled, RunFailed
+from runner.errors import EngineError, EngineStalled, RunFailed, RunnerError, UsageError
 from runner.run.board import Board, ServerView
 from runner.scheduler import Event, Sample, ServerDown, ServerUp
 from runner.worker.rows import Row
@@ -35,6 +35,8 @@ _FIRST_STARTS = 2
 """Starts that may fail while no server of the model was ever up: then it is the configuration."""
 _SHORT_LIFE_S = 60.0
 _LONGEST_WAIT_S = 30.0
+_LOOKS = 5
+_HEAD_S = 20.0
 _HOPEFUL = ("up", "starting", "down", "draining")
 """States of servers that serve, or may again."""
 
@@ -77,6 +79,11 @@ class Fleet:
         """To be stopped once they are empty."""
         self._known: frozenset[str] = frozenset()
         """Nodes at the last look."""
+        self._unsettled = 0
+        """Looks after a change during which room may still turn up."""
+        self._reserving = 0
+        """Places that are being reserved: they still count as free."""
+        self._leaving: set[asyncio.Task[None]] = set()
         self._numbered = 0
         self._reasons: dict[str, Exception] = {}
         """Model → why its last server was lost or given up."""
@@ -142,10 +149,15 @@ class Fleet:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
         self._listener.observe(ServerDown(server_id))
-        if handle := self._handles.pop(server_id, None):
-            stopping = asyncio.create_task(handle.stop())
-            if not gone:
-                await stopping
+        stopping = asyncio.create_task(self._let_go(server_id, self._handles.pop(server_id, None)))
+        self._leaving.add(stopping)
+        stopping.add_done_callback(self._leaving.discard)
+        if not gone:
+            await stopping
+
+    async def _let_go(self, server_id: str, handle: ServerHandle | None) -> None:
+        if handle is not None:
+            await handle.stop()
         self._crew.release(server_id)
 
     def _enlist(self, replica: Replica) -> str:
@@ -167,19 +179,31 @@ class Fleet:
         """Follow the nodes: lose the servers of those that left, use those that joined."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            nodes = await asyncio.to_thread(self._crew.nodes)
+            nodes = await self._nodes()
             alive = frozenset(node.node_id for node in nodes)
             lost = [s for s, replica in self._standing.items() if not replica.node_ids <= alive]
             for server_id in lost:
                 await self._lose(server_id)
             if lost or alive - self._known or self._without:
-                self._grow(nodes, alive - self._known)
+                self._unsettled = _LOOKS
             self._known = alive
+            if self._unsettled and not self._reserving:
+                self._unsettled -= 1
+                self._grow(await self._nodes() if lost else nodes)
 
-    def _grow(self, nodes: Sequence[Node], joined: frozenset[str]) -> None:
+    async def _nodes(self) -> list[Node]:
+        """Raises RunFailed when the cluster does not answer: Ray itself would end this process."""
+        try:
+            async with asyncio.timeout(_HEAD_S):
+                return await asyncio.to_thread(self._crew.nodes)
+        except TimeoutError as error:
+            raise RunFailed(
+                f"The head of the Ray cluster has not answered for {_HEAD_S:g} s. Nothing that was "
+                "received is lost: start the cluster again and go on with the same run_dir."
+            ) from error
+
+    def _grow(self, nodes: Sequence[Node]) -> None:
         """Place what there is room for now."""
-        if joined:
-            log.info("%d nodes joined", len(joined))
         for replica in place(self._wants, nodes, list(self._standing.values())):
             server_id = self._enlist(replica)
             self._board.note(f"{server_id} of {replica.model} is added to the run")
@@ -197,19 +221,28 @@ class Fleet:
     async def _keep_one(self, server_id: str, replica: Replica) -> None:
         """Keep one server alive and sample its load; give it up when it does not stay up."""
         view = self._board.servers[server_id]
-        if not await self._crew.reserve(server_id, replica):
+        self._reserving += 1
+        try:
+            reserved = await self._crew.reserve(server_id, replica)
+        finally:
+            self._reserving -= 1
+        if not reserved:
             del self._standing[server_id]
+            self._unsettled = _LOOKS
             view.state = "lost"
             self._board.note(f"{server_id} is not started: its place was taken by another job")
             self._listener.observe(ServerDown(server_id))
             return
         lives = failures = 0
         while True:
-            begun = time.monotonic()
             reason = await self._live(view, replica, lives)
             await self._handles.pop(server_id).stop()
-            failures = 1 if time.monotonic() - begun > _SHORT_LIFE_S else failures + 1
+            up = 0.0 if view.up_since is None else time.monotonic() - view.up_since
+            failures = 1 if up > _SHORT_LIFE_S else failures + 1
             lives += 1
+            if isinstance(reason, UsageError) and not self._was_up(view.model):
+                self._stop_or_give_up(view, reason)
+                return
             if failures > (_RESTARTS if self._was_up(view.model) else _FIRST_STARTS - 1):
                 view.state = "given up"
                 self._reasons[view.model] = reason
@@ -221,22 +254,37 @@ class Fleet:
     async def _live(self, view: ServerView, replica: Replica, life: int) -> Exception:
         """Start a server and watch it until it fails; returns why."""
         view.state, view.stats, view.lives = "starting", None, life + 1
+        view.up_since = None
         model, engine = self._models[view.model], self._engines[view.model]
         server = self._crew.server(view.server_id, replica, engine, model, life=life)
         self._handles[view.server_id] = server
         try:
             view.info = await server.start()
             view.state = "draining" if view.server_id in self._retiring else "up"
+            view.up_since = time.monotonic()
             self._without.pop(view.model, None)
             self._listener.observe(
                 ServerUp(view.server_id, view.model, view.info.slots, again=life > 0)
             )
             await self._sample(server, view)
-        except (EngineError, ActorDied) as error:
+        except RunnerError as error:
             view.state, view.stats = "down", None
             self._listener.observe(ServerDown(view.server_id))
             return error
         raise AssertionError("unreachable: sampling goes on until it fails")
+
+    def _stop_or_give_up(self, view: ServerView, reason: UsageError) -> None:
+        """The configuration is at fault, or this node is: raise it unless others may do better."""
+        others = [
+            one
+            for one in self._board.servers.values()
+            if one is not view and one.model == view.model and one.state in _HOPEFUL
+        ]
+        if not others:
+            raise reason
+        view.state = "given up"
+        self._reasons[view.model] = reason
+        self._board.note(f"{view.server_id} is given up: {reason}")
 
     async def _sample(self, server: ServerHandle, view: ServerView) -> None:
         """Sample the load once a second. Raises what the last of several failed samples raised."""
@@ -259,8 +307,13 @@ class Fleet:
 
     async def _record(self) -> None:
         """Write down once a second what each server is doing, also those that do not serve yet."""
+        last = time.monotonic()
         while True:
             views = [view for view in self._board.servers.values() if view.holds_gpus]
+            now = time.monotonic()
+            self._board.gpu_seconds += (now - last) * self._board.gpus
+            self._board.server_seconds += (now - last) * len(views)
+            last = now
             self._listener.record_servers([self._row(view) for view in views])
             await asyncio.sleep(SAMPLE_S)
 

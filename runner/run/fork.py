@@ -36,7 +36,7 @@ def parent_of(fork: Fork) -> Parent | None:
     storage = storage_at(fork.run_dir)
     if manifest.load(storage) is None:
         raise UsageError(f"fork.run_dir={fork.run_dir} holds no run: it has no run.json.")
-    episodes = read(storage, "episodes", ["episode_id", "index", "seed", "num_turns"])
+    episodes = read(storage, "episodes", ["episode_id", "index", "attempt", "seed", "num_turns"])
     named = pc.or_(
         pc.equal(episodes.column("episode_id"), str(fork.episode)),
         pc.equal(episodes.column("index").cast("string"), str(fork.episode)),
@@ -47,7 +47,7 @@ def parent_of(fork: Fork) -> Parent | None:
             f"fork.episode={fork.episode}: no ended episode of {fork.run_dir} has that id or index "
             f"(it has {episodes.num_rows})."
         )
-    row = found[-1]
+    row = max(found, key=lambda one: one["attempt"])
     if fork.turn > row["num_turns"]:
         raise UsageError(
             f"fork.turn={fork.turn}: that episode has {row['num_turns']} turns, counted from 0."

@@ -170,7 +170,8 @@ def _attempt(
     """Hire a crew, open the attempt in the manifest, and play."""
     log_dir = _log_dir(storage, plan)
     crew = Crew(plan.name, log_dir, loopback=connection.alone)
-    size = _size(plan, connection, terminal)
+    size = _size(plan, connection, terminal, lease)
+    lease.beat()  # nothing is written by a driver that was taken over from
     _say_what_starts(terminal, plan, size)
     try:
         opened = manifest.begin(
@@ -274,7 +275,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:
+def _size(plan: Plan, connection: Connection, terminal: Terminal, lease: Lease) -> Size:
     """Where the servers go, and one worker for each of them unless configured.
 
     Raises UsageError when there is no room for what is needed at least: at once if there never
@@ -292,6 +293,7 @@ def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:
             terminal.say(f"Waiting for room: {problem}")
             waiting = True
         time.sleep(_LOOK_S)
+        lease.beat()
         nodes = list_nodes()
         replicas = place(plan.wants, nodes)
     cpus = max(1, int(connection.cpus))

@@ -30,6 +30,9 @@ from runner.policy.baseline import BASELINES, EMBEDDERS
 from runner.run.fork import Parent, parent_of
 from runner.worker import Job
 
+_ADDED = {"reasoning_tokens": 0}
+"""Knobs of sampling that the first version did not have, with their defaults."""
+
 MODEL = "model"
 """In `seats`: the run's own model."""
 
@@ -61,7 +64,10 @@ class Plan:
     @property
     def identity(self) -> dict[str, Any]:
         """What must stay the same in a run directory: the content, and which episodes there are."""
-        return {**self.content, "seed": self.config.seed, "repeats": self.config.repeats}
+        which: dict[str, Any] = {"seed": self.config.seed, "repeats": self.config.repeats}
+        if self.parent is not None:
+            del which["repeats"]  # as many as are asked for, and a fork may be extended
+        return {**self.content, **which}
 
     @property
     def models(self) -> dict[str, ModelConfig]:
@@ -158,7 +164,10 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
 def _answers(engine: EngineConfig, model: ModelConfig) -> dict[str, Any]:
     """What decides a model's replies: not the engine, but the stand-in is not the model."""
     path = "simulated" if isinstance(engine, SimulatedEngine) else model.path
-    return {"path": path, "sampling": plain(model.sampling)}
+    sampling = plain(model.sampling)
+    # Knobs that came later keep the ids of episodes that do without them.
+    sampling = {k: v for k, v in sampling.items() if k not in _ADDED or v != _ADDED[k]}
+    return {"path": path, "sampling": sampling}
 
 
 def _reachable() -> tuple[str, ...]:
@@ -182,7 +191,7 @@ def _rules(game: type[Game], config: RunConfig) -> Any:
 
 def _known_models(config: RunConfig) -> dict[str, ModelConfig]:
     """All models that the configuration names. Raises UsageError for a name with two meanings."""
-    known = {config.model.name: config.model, **config.models}
+    known = {**config.models, config.model.name: config.model}
     for name in known:
         if name in (MODEL, *BASELINES, *EMBEDDERS):
             raise UsageError(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from runner.episode import EpisodeSpec
@@ -67,7 +68,10 @@ class _Live:
 
     worker: str
     servers: dict[str, str]
-    """Model → server, for the models that have one now."""
+    """Model → server; none while it is homeless. A part of them would block others for nothing:
+    two halves of a cluster could wait for each other for ever."""
+    before: dict[str, str] = field(default_factory=dict)
+    """Where it was before it lost its place: its prompts may still be cached there."""
 
 
 class SlotScheduler:
@@ -172,11 +176,11 @@ class SlotScheduler:
         paused: list[Action] = []
         for episode in sorted(host.held, key=self._age):
             live = self._live[episode]
-            if len(live.servers) == len(self._specs[episode].models):
-                bisect.insort(self._homeless, (self._age(episode), episode))
-                paused.append(Pause(episode, live.worker))
-            del live.servers[host.model]
-        host.held.clear()
+            bisect.insort(self._homeless, (self._age(episode), episode))
+            paused.append(Pause(episode, live.worker))
+            for server in live.servers.values():
+                self._servers[server].held.discard(episode)
+            live.before, live.servers = live.servers, {}
         return paused
 
     def _worker_up(self, event: WorkerUp) -> list[Action]:
@@ -248,14 +252,13 @@ class SlotScheduler:
         """Sets of models that have found no server in this round, nor will."""
         for entry in list(self._homeless):
             episode = entry[1]
-            live = self._live[episode]
-            missing = frozenset(self._specs[episode].models - live.servers.keys())
-            found = None if missing in full else self._find_servers(missing)
+            live, models = self._live[episode], self._specs[episode].models
+            found = None if models in full else self._find_servers(models, live.before)
             if found is None:
-                full.add(missing)
+                full.add(models)
             else:
                 self._homeless.remove(entry)
-                self._hold(episode, live.worker, {**live.servers, **found})
+                self._hold(episode, live.worker, found)
                 yield Move(self._lease(episode))
 
     def _move_from_retired(self) -> Iterator[Action]:
@@ -288,10 +291,18 @@ class SlotScheduler:
             self._hold(entry[1], worker, servers)
             yield Start(self._lease(entry[1]))
 
-    def _find_servers(self, models: frozenset[str] | set[str]) -> dict[str, str] | None:
-        """The freest server of each model, or None while one of them has none."""
-        found = {m: self._freest(self._servers, m) for m in sorted(models)}
+    def _find_servers(
+        self, models: frozenset[str], before: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, str] | None:
+        """A server of each model, the one of `before` or the freest; None while one has none."""
+        found = {
+            m: before[m] if self._has_room(before.get(m)) else self._freest(self._servers, m)
+            for m in sorted(models)
+        }
         return None if None in found.values() else {m: s for m, s in found.items() if s}
+
+    def _has_room(self, server: str | None) -> bool:
+        return server in self._servers and self._servers[server].free > 0
 
     def _hold(self, episode: str, worker: str, servers: dict[str, str]) -> None:
         self._live[episode] = _Live(worker, dict(servers))

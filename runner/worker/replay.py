@@ -42,11 +42,15 @@ class Replay:
         self.inherited: set[Key] = set()
         """Those among them that another episode paid for."""
         self._on_divergence = on_divergence
+        self._damage = ""
+        """Why the record cannot be used at all."""
+        self._forked = any(row["attempt"] == INHERITED for row in rows)
         self._rows: dict[Key, tuple[Mapping[str, Any], list[Message]]] = {}
         try:
             prompts = rebuild(rows)
         except ValueError as error:
             log.warning("the record cannot be replayed: %s", error)
+            self._damage = str(error)
             return
         recorded = sorted(zip(rows, prompts, strict=True), key=lambda pair: pair[0]["attempt"])
         for row, prompt in recorded:
@@ -54,6 +58,8 @@ class Replay:
 
     def reply(self, request: Request) -> Reply | None:
         """The recorded reply to `request`; None once the record has ended or differs."""
+        if self._damage and self._forked:
+            raise InfraError(f"The record of the fork's parent is damaged: {self._damage}")
         key = (request.seat, request.ordinal, request.retry)
         found = self._rows.pop(key, None)
         if found is None:
@@ -89,6 +95,11 @@ class Replay:
             f"{len(self.used)} replies from the record: the game, its rules or its prompts changed."
         )
         log.warning("%s resume.on_divergence=%s", what, self._on_divergence)
+        if self._forked:
+            raise InfraError(
+                f"{what} A fork must be able to follow its parent up to its turn: give the game "
+                "and the rules that the parent was played with."
+            )
         if self._on_divergence != "continue":
             raise Diverged(
                 f"{what} resume.on_divergence=continue keeps those replies and goes on live, "

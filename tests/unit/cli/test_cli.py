@@ -53,9 +53,7 @@ def test_every_shipped_config_composes_and_is_checked(group: str, name: str) -> 
     "game", [name for group, name in FILES if group == "games" and name != "custom"]
 )
 def test_every_shipped_game_can_be_planned(game: str) -> None:
-    plan = make_plan(
-        composed(f"games={game}", "seats.default=random", "embedder=hashing", "n=3")
-    )
+    plan = make_plan(composed(f"games={game}", "seats.default=random", "embedder=hashing", "n=3"))
     assert [spec.seed for spec in plan.specs] == [0, 1, 2]
     assert len({spec.id for spec in plan.specs}) == 3
 

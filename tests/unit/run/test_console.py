@@ -27,6 +27,7 @@ def board() -> Board:
     b.progress["worker-0"] = Progress(6, Tally(300, 90_000, 72_000, 6_000))
     stats = EngineStats(time.time(), 3, 1, 400, 1000, 0.8, 55.0)
     info = ServerInfo(ServerAddress("server-0", "http://h/v1", "m"), 4, "node", 2)
+    b.gpu_seconds = 200.0
     b.servers["server-0"] = ServerView("server-0", "m", gpus=2, state="up", info=info, stats=stats)
     b.note("Episode 3 ended as model_fault: \x1b[2J[red]boo[/red]")
     return b

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
@@ -211,6 +212,38 @@ async def test_a_wrong_configuration_is_said_at_once(rig: MakeRig) -> None:
     fleet.crew.trouble = lambda s: UsageError("no flag --foo")
     assert isinstance(await fleet.fails(), UsageError)
     assert len(fleet.crew.lives) <= 2
+
+
+async def test_a_node_that_cannot_serve_does_not_stop_those_that_do(rig: MakeRig) -> None:
+    fleet = rig("a")
+    await fleet.until(lambda: fleet.state() == "up")
+    fleet.crew.trouble = lambda s: UsageError("no weights on this node")
+    fleet.crew.cluster.append(node("b"))
+    await fleet.until(lambda: len(fleet.crew.lives) > 2)
+    assert fleet.state() == "up" and not fleet.keeping.done()
+
+
+async def test_a_start_that_takes_long_to_fail_is_no_long_life(
+    rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SHORT_LIFE_S", 0.01)
+    fleet = rig("a")
+    fleet.crew.trouble = lambda s: EngineError("out of memory after loading")
+    assert isinstance(await fleet.fails(), EngineError)
+    assert len(fleet.crew.lives) == 2
+
+
+async def test_a_head_that_does_not_answer_stops_the_run(
+    rig: MakeRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HEAD_S", 0.1)
+    fleet = rig("a")
+    await fleet.until(lambda: fleet.state() == "up")
+    silent = threading.Event()
+    monkeypatch.setattr(fleet.crew, "nodes", lambda: silent.wait(2) and [])
+    failure = await fleet.fails()
+    silent.set()
+    assert isinstance(failure, RunFailed) and "head of the Ray cluster" in str(failure)
 
 
 async def test_servers_follow_the_nodes(rig: MakeRig) -> None:

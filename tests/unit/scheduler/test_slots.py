@@ -334,6 +334,52 @@ def test_other_servers_are_not_held_up_by_one_that_comes_back() -> None:
     assert held["a"] == 2 and held["b"] <= 2
 
 
+@pytest.mark.parametrize("slots", [1, 4, 16])
+def test_two_halves_of_a_cluster_never_wait_for_each_other(slots: int) -> None:
+    """Half the episodes lose their server of model A, half that of model B, all at once."""
+    both = frozenset({"A", "B"})
+    scheduler = SlotScheduler()
+    scheduler.observe(WorkerUp("w", 1000), 0)
+    for server, model in (("a0", "A"), ("b1", "B"), ("a1", "A"), ("b0", "B")):
+        scheduler.observe(ServerUp(server, model, slots), 0)
+    live: dict[str, dict[str, str]] = {}
+
+    def tell(event: Event) -> None:
+        for action in scheduler.observe(event, 0):
+            match action:
+                case Start(lease) | Move(lease):
+                    live[lease.episode] = dict(lease.servers)
+                case Pause(episode):
+                    live[episode] = {}
+
+    tell(Submit(tuple(specs(8 * slots, both))))
+    tell(ServerDown("a0"))
+    tell(ServerDown("b0"))
+    ended = 0
+    while live:
+        playing = [episode for episode, servers in live.items() if servers.keys() == both]
+        assert playing, f"{len(live)} episodes wait for each other"
+        del live[playing[0]]
+        ended += 1
+        tell(Ended(playing[0]))
+    assert ended == 8 * slots
+
+
+def test_a_paused_episode_goes_back_to_where_its_prompts_are_cached() -> None:
+    scheduler = SlotScheduler()
+    scheduler.observe(WorkerUp("w", 100), 0)
+    for server, model in (("a", "A"), ("b0", "B"), ("b1", "B")):
+        scheduler.observe(ServerUp(server, model, 4), 0)
+    both = frozenset({"A", "B"})
+    leases = started(scheduler.observe(Submit(tuple(specs(3, both))), 0))
+    before = {lease.episode: lease.servers["B"] for lease in leases}
+    scheduler.observe(ServerDown("a"), 0)
+    assert scheduler.held("b0") == scheduler.held("b1") == 0
+    moves = scheduler.observe(ServerUp("a", "A", 4), 1)
+    after = {m.lease.episode: m.lease.servers["B"] for m in moves if isinstance(m, Move)}
+    assert after == before
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 10)), min_size=1, max_size=30))
 def test_gpu_seconds_of_all_episodes_sum_to_the_servers_time(
     moves: list[tuple[str, float]],
