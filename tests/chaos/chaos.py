@@ -28,7 +28,7 @@ from typing import Any
 from runner.audit import Finding, audit, compare
 
 DEADLINE_S = 3600.0
-OPEN = {"RAY_AUTH_MODE": "disabled", "COLUMNS": "150"}
+OPEN = {"RAY_AUTH_MODE": "disabled"}
 
 
 @dataclass
@@ -55,7 +55,8 @@ class Machines:
     """Three nodes of a cluster; the head is never killed: it is where the driver runs."""
 
     def __init__(self) -> None:
-        os.environ["RAY_AUTH_MODE"] = "disabled"
+        self._mode = os.environ.get("RAY_AUTH_MODE")
+        os.environ.update(OPEN)
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 4, "num_gpus": 1, "include_dashboard": False}
@@ -78,6 +79,9 @@ class Machines:
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
+        os.environ.pop("RAY_AUTH_MODE")
+        if self._mode is not None:
+            os.environ["RAY_AUTH_MODE"] = self._mode
 
 
 class Run:
