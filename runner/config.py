@@ -158,7 +158,7 @@ class SGLangEngine:
     enable_cache_report: bool = True
     """Report cached tokens per call; without it, `cached_tokens` in the results are 0."""
     enable_metrics: bool = True
-    """Serve `/metrics`; without it there is no hit rate over a window, nor a stall probe."""
+    """Serve `/metrics`; without it there is no hit rate, nor tokens per second, in the results."""
     device: Literal["cuda", "cpu"] = "cuda"
     """`cpu` takes no GPU: for tests, and for processors that SGLang supports."""
     args: dict[str, Any] = field(default_factory=dict)

@@ -51,7 +51,10 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
     """Join or start a cluster. Raises UsageError when the one that was named cannot be joined."""
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    named = os.environ.get("RAY_ADDRESS")
+    address = config.address or named
+    if address == "auto" and named not in (None, "auto", "local"):
+        address = named  # a submitted job is told so where its cluster is
     if address in (None, "auto"):
         sized = config.num_cpus is not None or config.num_gpus is not None
         address = _running_cluster() or ("local" if address is None else None)

@@ -73,7 +73,7 @@ class HttpServer:
         self.name = name
         self.bind = bind or host
         self.host = host if self.bind in ANY_ADDRESS else self.bind
-        self.api_key = secrets.token_urlsafe(32)
+        self.api_key = secrets.token_hex(32)  # one that began with "-" would be taken for a flag
         self._command = command
         self._knobs = knobs
         self._log_path = log_path
