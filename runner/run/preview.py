@@ -123,15 +123,17 @@ def show(found: Preview, console: Console) -> None:
         spans = f", {one.nodes_per_server} nodes each" if one.nodes_per_server > 1 else ""
         console.print(Text(f"\n{one.model}", "bold"), Text(f" {one.path}"), sep="")
         console.print(Text(f"  {servers} of {one.engine}{gpus}{spans}"))
-        if one.fit:
-            console.print(Text(f"  {one.fit}"), soft_wrap=True)
+        fit = one.fit or ("what fits is not known: its config.json is not at hand" if gpus else "")
+        if fit:
+            console.print(Text(f"  {fit}"), soft_wrap=True)
         if one.command:
             console.print(Text(f"  {one.command}", "dim"), soft_wrap=True)
     if any(node["servers"] for node in found.nodes):
         console.print()
         console.print(_table(found.nodes))
     held = "as many as the servers say they hold" if found.at_once is None else f"{found.at_once}"
-    console.print(Text(f"\nEpisodes: {found.episodes}, at once: {held}. Nothing was started."))
+    last = f"\nEpisodes: {found.episodes}, at once: {held}. Nothing was started."
+    console.print(Text(last), soft_wrap=True)
 
 
 def _table(nodes: Sequence[Mapping[str, object]]) -> Table:
