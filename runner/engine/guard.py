@@ -30,8 +30,9 @@ from typing import NamedTuple
 LIFELINE, REPORTS, LOG = 0, 1, 2
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LINUX = sys.platform == "linux"
-FIRST_LOOK_S, LOOK_AGAIN_S = 1.0, 10.0
-"""Between two looks at what the family has mapped: until there is something, and after that."""
+LOOK_S, LOOK_LATER_S = 1.0, 10.0
+"""Between two looks at what the family has mapped: at first, when most of it is made, and later."""
+STARTING_S = 300.0
 STUCK_AFTER_S = 20.0
 """How long a family may survive SIGKILL (in a device driver, say) before the guard gives up."""
 
@@ -94,6 +95,7 @@ class Guard:
         self._order = order
         self._pid = 0
         self._ended = False
+        self._began = time.monotonic()
         self._mapped: set[str] = set()
         self._signals, to_signals = os.pipe()
         os.set_blocking(self._signals, False)
@@ -178,7 +180,7 @@ class Guard:
                 for path in mapped(pid)
                 if any(fnmatch(path, pattern) for pattern in self._order.leftovers)
             }
-        return LOOK_AGAIN_S if self._mapped else FIRST_LOOK_S
+        return LOOK_S if time.monotonic() - self._began < STARTING_S else LOOK_LATER_S
 
     def _end(self) -> None:
         self._note_mapped()

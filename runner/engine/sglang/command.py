@@ -86,6 +86,8 @@ def environment(config: SGLangEngine) -> dict[str, str]:
     env = environment_for(config.python)
     # /health would otherwise generate a token at each look.
     env["SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION"] = "0"
+    # Seconds after which a call that nobody waits for any more is dropped; SGLang's own is 4.
+    env.setdefault("SGLANG_REQUEST_STATE_WAIT_TIMEOUT", "1")
     # A server that crashes would take up to a minute for post-mortems before it ends.
     env.setdefault("SGLANG_PYSPY_DUMP_BEFORE_CRASH", "0")
     env.setdefault("SGLANG_CUDA_COREDUMP_BEFORE_CRASH", "0")

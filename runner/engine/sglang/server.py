@@ -37,7 +37,7 @@ EMBEDDING_SLOTS = 256
 """Of an embedding model when nothing is given: its calls are short, and keep nothing in a cache."""
 METRICS_EVERY_S = 5.0
 """Between two looks at `/metrics`, whose thousand lines cost more than `/v1/loads`."""
-LEFTOVERS = ("/dev/shm/sglang_loads_*", "/dev/shm/psm_*", "/dev/shm/nccl-*", "/dev/shm/torch_*")
+LEFTOVERS = tuple(f"/dev/shm/{name}*" for name in ("sgl", "psm_", "nccl-", "torch_"))
 """What SGLang, multiprocessing, NCCL and torch leave in shared memory when they are killed."""
 
 

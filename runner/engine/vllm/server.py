@@ -23,6 +23,8 @@ SOFTWARE = Software(
 )
 EMBEDDING_SLOTS = 256
 """Of an embedding model when nothing is given: its calls are short, and keep nothing in a cache."""
+LEFTOVERS = tuple(f"/dev/shm/{name}*" for name in ("psm_", "nccl-", "torch_"))
+"""What multiprocessing, NCCL and torch leave in shared memory when they are killed."""
 FALLBACK_SLOTS = 16
 """Where the server does not say how large its KV cache is."""
 
@@ -82,7 +84,8 @@ class VLLMServer(ServedEngine[VLLMEngine]):
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         words = command.argv(self._config, self._model, self._place, self._server.bind, ports[0])
         env = command.environment(self._config, self._place)
-        return Command(words, {**env, command.KEY: api_key}, secrets=(api_key,))
+        env[command.KEY] = api_key
+        return Command(words, env, secrets=(api_key,), leftovers=LEFTOVERS)
 
 
 def check(config: VLLMEngine, model: ModelConfig) -> None:

@@ -88,9 +88,9 @@ def scheduler_of(pid: int) -> int:
 
 
 def shared_memory(pids: Iterable[int]) -> set[str]:
-    """SGLang's files in shared memory that one of the processes has mapped."""
+    """Files in shared memory that one of the processes has mapped and that still have a name."""
     lines = [line for pid in pids for line in _read(pid, "maps").decode().splitlines()]
-    return {line.split()[-1] for line in lines if "/dev/shm/sglang_loads_" in line}
+    return {line.split()[-1] for line in lines if "/dev/shm/" in line and "(deleted)" not in line}
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import openai
 import pytest
 import pytest_asyncio
@@ -23,6 +24,7 @@ from engine_helpers import MODEL, SERVED, SGLANG, alive, client, family, make_se
 
 from runner.config import EndpointEngine, LlamaCppEngine, ModelConfig
 from runner.engine import Endpoint, Engine, EngineStats, check, make_engine
+from runner.engine.metrics import values
 from runner.engine.simulated import SimulatedServer
 from runner.errors import EngineError
 
@@ -252,11 +254,18 @@ async def test_a_call_that_is_given_up_is_generated_no_further(
             asyncio.create_task(say_much(openai_client, served.endpoint, 950)) for _ in range(8)
         ]
         await until(served.engine.stats, lambda stats: stats.running == 8)
+        before = await aborted(served.endpoint)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-    # It would have taken 8 × 950 tokens, and makes some 400 per second.
-    await until(served.engine.stats, lambda stats: stats.running == 0, timeout_s=8.0)
+    await until(lambda: aborted(served.endpoint), lambda now: now == before + 8)
+    await until(served.engine.stats, lambda stats: stats.running == 0)
+
+
+async def aborted(endpoint: Endpoint) -> float:
+    url = endpoint.url.removesuffix("/v1") + "/metrics"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return values(await response.text()).get("sglang:num_aborted_requests_total", 0.0)
 
 
 async def say_much(openai_client: openai.AsyncOpenAI, endpoint: Endpoint, tokens: int) -> object:

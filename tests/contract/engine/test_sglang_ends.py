@@ -161,13 +161,15 @@ async def test_a_server_over_two_nodes_answers_and_both_parts_end(tmp_path: Path
         assert reply.choices[0].message.content
         assert (await head.stats()).kv_capacity
         assert (await other.stats()).running is None
-        assert other.pid is not None
+        assert head.pid is not None and other.pid is not None
+        leftovers = shared_memory([*family(head.pid), *family(other.pid)])
         os.kill(scheduler_of(other.pid), signal.SIGKILL)
         with pytest.raises(EngineError, match="ended with exit code"):
             await until(other.stats, lambda stats: False, timeout_s=30)
     finally:
         await asyncio.gather(head.stop(), other.stop())
         meeting.release()
+    assert leftovers and not [path for path in leftovers if Path(path).exists()]
 
 
 async def test_flags_that_this_sglang_does_not_know_are_refused(tmp_path: Path) -> None:
