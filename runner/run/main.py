@@ -115,7 +115,8 @@ def _run_in(
     done = journal.done(storage)
     failed = _failed(storage, plan, done)
     left = [spec for spec in plan.specs if spec.id not in done or spec.id in failed]
-    _announce(terminal, plan, len(left), failed)
+    begun = journal.attempts(storage).keys() - done
+    _announce(terminal, plan, len(left), failed, sum(spec.id in begun for spec in left))
     if not left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
     _prepare(plan, terminal)
@@ -228,7 +229,9 @@ def _anew(storage: Storage, failed: Collection[str]) -> frozenset[str]:
     return frozenset(failed) - journal.done(storage, retry=(Status.model_fault,))
 
 
-def _announce(terminal: Terminal, plan: Plan, left: int, failed: Collection[str] = ()) -> None:
+def _announce(
+    terminal: Terminal, plan: Plan, left: int, failed: Collection[str] = (), begun: int = 0
+) -> None:
     config, total = plan.config, len(plan.specs)
     players = ", ".join(plan.models) or "random players"
     terminal.say(f"{plan.job.rules_id} × {total} on {players}, seed {config.seed} → {plan.run_dir}")
@@ -237,8 +240,9 @@ def _announce(terminal: Terminal, plan: Plan, left: int, failed: Collection[str]
             f"Each follows episode {plan.parent.episode} up to turn {plan.parent.turn}: "
             f"{len(plan.parent.rows)} replies are taken from it"
         )
-    if left < total or failed:
+    if left < total or failed or begun:
         again = f", {len(failed)} of them again" if failed else ""
+        again += f", {begun} of them from their recorded replies" if begun else ""
         terminal.say(
             f"{total - left} of {total} episodes are finished already, {left} to play{again}"
         )
