@@ -1,7 +1,11 @@
 """Pure decisions: which episode runs where, and when."""
 
+from runner.scheduler.admission import Admission
+from runner.scheduler.episodes import EpisodeScheduler
 from runner.scheduler.messages import (
     Action,
+    Call,
+    Calls,
     Drain,
     Ended,
     Event,
@@ -24,15 +28,20 @@ from runner.scheduler.messages import (
     WorkerUp,
 )
 from runner.scheduler.meter import GpuMeter
-from runner.scheduler.slots import SlotScheduler
+from runner.scheduler.slots import FixedSlots, SlotScheduler
 
 __all__ = [
     "Action",
+    "Admission",
+    "Call",
+    "Calls",
     "Drain",
     "Ended",
+    "EpisodeScheduler",
     "Event",
     "Expect",
     "Failed",
+    "FixedSlots",
     "GiveUp",
     "GpuMeter",
     "Hold",

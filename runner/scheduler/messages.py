@@ -101,6 +101,32 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One answered model call, in tokens."""
+
+    episode: str
+    seat: str
+    server: str
+    prompt: int
+    cached: int
+    """Of the prompt, found in the server's prefix cache."""
+    expected: int
+    """Of the prompt, sent to that server before: what should have been cached."""
+    completion: int
+    shared: int = 0
+    """At the prompt's front: the same for all seats of the table, common to all episodes or not."""
+    common: int = 0
+    """At the prompt's front: the same in all episodes of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What servers answered since the event before, in order."""
+
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Begin no further episode; let the running ones end."""
 
@@ -136,6 +162,7 @@ Event = (
     | Ended
     | Failed
     | Sample
+    | Calls
     | Drain
     | Hold
     | Slots
@@ -182,7 +209,7 @@ class Scheduler(Protocol):
     """Events in, actions out.
 
     Invariants: every submitted episode is started until it has ended or been given up, exactly
-    once; no server and no worker ever holds more episodes than its slots.
+    once; no server and no worker is given an episode that it has no room for.
     """
 
     def observe(self, event: Event, now: float) -> list[Action]: ...
