@@ -49,7 +49,7 @@ def _public_first(rules: str, view: View, seat: str, ask: str) -> Prompt:
     shared = "What everyone has seen and heard:\n" + "".join(public)
     own = f"\nOnly {seat} knows:\nYou are {seat}.\n" + "".join(private)
     messages = (Message("system", rules), Message("user", f"{shared}{own}\nNow:\n{ask}"))
-    return Prompt(messages, len(rules) + len(shared))
+    return Prompt(messages, len(rules) + len(shared), len(rules))
 
 
 def dialogue(rules: str, view: View, seat: str) -> tuple[Message, ...]:
@@ -77,7 +77,8 @@ def _chat(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]
 
 def _dialogue(rules: str, view: View, seat: str, ask: str) -> Prompt:
     question = Event(EventKind.asked, ask, frozenset((seat,)), "")
-    return Prompt(_chat(rules, chain(view.seen_by(seat), (question,)), seat), len(rules))
+    messages = _chat(rules, chain(view.seen_by(seat), (question,)), seat)
+    return Prompt(messages, len(rules), len(rules))
 
 
 def _line(text: str) -> str:

@@ -22,6 +22,8 @@ class Prompt(NamedTuple):
     messages: tuple[Message, ...]
     shared_chars: int
     """Leading characters (contents laid end to end) that are the same for every seat."""
+    run_chars: int = 0
+    """Those among them that are the same in every episode."""
 
     @property
     def chars(self) -> int:

@@ -199,7 +199,7 @@ class Seat:
 
                 def composed(corrections: tuple[Message, ...] = corrections) -> Prompt:
                     prompt = compose(table.layout, table.rules, view, self.name, ask)
-                    return Prompt(prompt.messages + corrections, prompt.shared_chars)
+                    return prompt._replace(messages=prompt.messages + corrections)
 
                 request = Request(
                     seat=self.name,

@@ -118,6 +118,7 @@ STEPS: Final = _table(
     cached_tokens=_INT,
     expected_cached_tokens=_INT,
     shared_prefix_tokens=_INT,
+    run_prefix_tokens=_INT,
     completion_tokens=_INT,
     finish_reason=_STR,
     queue_s=_maybe(_REAL),

@@ -29,16 +29,24 @@ class Caller:
         self._clients: dict[tuple[str, str], OpenAIClient] = {}
 
     async def complete(
-        self, request: Request, *, model: ModelConfig, route: Route, salt: int
+        self,
+        request: Request,
+        *,
+        model: ModelConfig,
+        route: Route,
+        salt: int,
+        on_try: Callable[[ServerAddress], None],
     ) -> tuple[Reply, int]:
         """The reply and how many tries it took. `salt` tells repeats of a seed apart.
 
+        `on_try` hears of each server before it is asked; the last one named is who replied.
         A call whose server is taken away is no try: it is made anew at the next server. Raises
         InfraError when the last try failed or no further one would help.
         """
         tried = 1
         while True:
             server = await route.server(model.name)
+            on_try(server)
             try:
                 call = self._ask(server, request, model.sampling, salt)
                 reply = await route.call(model.name, server, call)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner.episode import EpisodeSpec
 from runner.errors import LimitReached
@@ -16,6 +17,7 @@ from runner.worker.calls import Caller
 from runner.worker.job import Job
 from runner.worker.replay import Replay
 from runner.worker.route import Route
+from runner.worker.sent import Sending, Sent
 
 
 @dataclass
@@ -34,25 +36,40 @@ class Tally:
         self.output_tokens += reply.completion_tokens
 
 
+class Call(NamedTuple):
+    """What is known of a model call beside its reply."""
+
+    tries: int = 1
+    expected_cached: int = 0
+    """Prompt tokens that the server should have had in its cache."""
+
+
 class Players:
     """The policy of one episode's table, and its embedder."""
 
     def __init__(
-        self, job: Job, spec: EpisodeSpec, caller: Caller, route: Route, replay: Replay
+        self,
+        job: Job,
+        spec: EpisodeSpec,
+        caller: Caller,
+        route: Route,
+        replay: Replay,
+        sent: Sent,
     ) -> None:
         self._job = job
         self.replay = replay
         self._salt = spec.repeat * 1_000_003
         self._caller = caller
         self._route = route
+        self._sent = sent
         self._baselines: dict[str, Policy] = {}
         self.tally = Tally()
         """Of the episode, with what its recorded replies cost when they were made."""
         self.asked = Tally()
         """Of the replies that servers gave this attempt."""
         self.questions = 0
-        self.tries: dict[tuple[str, int, int], int] = {}
-        """How many tries each model call took, by step key."""
+        self.calls: dict[tuple[str, int, int], Call] = {}
+        """The model calls that no row has yet, by step key."""
 
     async def __call__(self, request: Request) -> Reply:
         self._keep_limits(request)
@@ -64,10 +81,17 @@ class Players:
             await asyncio.sleep(0)  # the record never waits; let the other episodes have their turn
             return recorded
         if name in self._job.models:
+            sending = Sending(self._sent, request)
             reply, tries = await self._caller.complete(
-                request, model=self._job.models[name], route=self._route, salt=self._salt
+                request,
+                model=self._job.models[name],
+                route=self._route,
+                salt=self._salt,
+                on_try=sending.to,
             )
-            self.tries[request.seat, request.ordinal, request.retry] = tries
+            sending.answered(reply)
+            call = Call(tries, min(sending.expected, reply.prompt_tokens))
+            self.calls[request.seat, request.ordinal, request.retry] = call
             self.tally.add(reply)
             self.asked.add(reply)
             return reply

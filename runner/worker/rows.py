@@ -9,10 +9,10 @@ from typing import Any
 
 from runner.episode import EpisodeSpec, Status
 from runner.game import Kind, Outcome, Seat, Step, Table
-from runner.game.delta import Delta, PromptDelta, common_prefix
+from runner.game.delta import PromptDelta
 from runner.game.layout import dialogue
 from runner.worker.job import Job
-from runner.worker.players import Players, player_of
+from runner.worker.players import Call, Players, player_of
 
 Row = dict[str, Any]
 
@@ -47,10 +47,6 @@ class Journal:
     fallback_moves: int = 0
     shared_prefix_tokens: int = 0
     _delta: PromptDelta = field(default_factory=PromptDelta)
-    _sent: dict[str, str] = field(default_factory=dict)
-    """Server → the last prompt of this episode that went there."""
-    _asked: set[tuple[str, str]] = field(default_factory=set)
-    """(server, seat) pairs that have met."""
 
     def note(self, step: Step) -> None:
         """Add a judged reply; the table calls this before the game goes on."""
@@ -66,6 +62,7 @@ class Journal:
         key, replay = (request.seat, request.ordinal, request.retry), self.players.replay
         if key in replay.used and key not in replay.inherited:
             return  # it is in the table already
+        call = self.players.calls.pop(key, Call())
         self.rows.append(
             {
                 "episode_id": self.spec.id,
@@ -89,34 +86,22 @@ class Journal:
                 "problem": step.problem,
                 "prompt_tokens": reply.prompt_tokens,
                 "cached_tokens": reply.cached_tokens,
-                "expected_cached_tokens": int(self._sent_share(step, delta) * reply.prompt_tokens),
+                "expected_cached_tokens": call.expected_cached,
                 "shared_prefix_tokens": shared,
+                "run_prefix_tokens": int(prompt.run_chars * per_char),
                 "completion_tokens": reply.completion_tokens,
                 "finish_reason": reply.finish_reason,
                 "queue_s": reply.queue_s,
                 "first_token_s": reply.first_token_s,
                 "retractions": reply.retractions,
                 "latency_s": reply.latency_s,
-                "tries": self.players.tries.pop((request.seat, request.ordinal, request.retry), 1),
+                "tries": call.tries,
                 "server_id": reply.server_id or None,
                 "model": reply.model,
                 "request_id": reply.request_id,
                 "replied_at": datetime.now(UTC),
             }
         )
-
-    def _sent_share(self, step: Step, delta: Delta) -> float:
-        """Share of the prompt, 0..1, that this episode has sent to the same server before."""
-        server, seat = step.reply.server_id, step.request.seat
-        if not server or step.request.kind is Kind.embed:
-            return 0.0
-        text = "".join(message.content for message in step.request.messages)
-        before = self._sent.get(server, "")
-        by_anyone = common_prefix(before, text) / max(1, len(text))
-        own = delta.keep / (delta.keep + len(delta.text)) if (server, seat) in self._asked else 0.0
-        self._sent[server] = text
-        self._asked.add((server, seat))
-        return max(by_anyone, own)
 
 
 def episode_row(

@@ -31,6 +31,7 @@ from runner.worker.players import Players, Tally
 from runner.worker.replay import Diverged, Replay
 from runner.worker.route import Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
+from runner.worker.sent import Answered, Sent
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ class Worker:
         self._stopped = False
         self._failures: dict[str, str] = {}
         self._past = Tally()
+        self._answered: dict[ServerAddress, Answered] = {}
 
     async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
         """Carry out `orders`; an order for an episode that is not here is out of date: ignored.
@@ -191,7 +193,8 @@ class Worker:
         route = Route(order.servers)
         rows = order.recorded if self._game.replayable else ()
         replay = Replay(rows, on_divergence=self._job.on_divergence)
-        players = Players(self._job, order.spec, self._caller, route, replay)
+        sent = Sent(self._answered)
+        players = Players(self._job, order.spec, self._caller, route, replay, sent)
         attempt = _Attempt(Journal(self._job, order.spec, order.attempt, players), route)
         attempt.task = asyncio.create_task(self._play(attempt), name=f"episode {order.spec.id}")
         attempt.task.add_done_callback(lambda _: self._end(order.spec.id))
