@@ -63,6 +63,17 @@ class EngineStats:
     """Share of prompt tokens found in the cache since the previous sample, 0..1."""
     decode_tps: float | None = None
     """Tokens generated per second since the previous sample."""
+    prefill_tokens: int | None = None
+    """Prompt tokens computed since it started: those that were not in the cache. This and the next
+    three calibrate the hardware, see `runner.report.limit`."""
+    prefill_busy_s: float | None = None
+    """Seconds that these took."""
+    decode_moments: tuple[float, ...] | None = None
+    """Sums over decode steps since it started, each of B requests in t µs: steps, B, t, B², B·t,
+    tokens. Steps that follow a prefill or a pause are left out, as their time is not the batch's.
+    """
+    generated_tokens: int | None = None
+    """Tokens generated since it started."""
 
 
 class Engine(Protocol):

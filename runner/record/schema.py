@@ -151,6 +151,10 @@ SERVERS: Final = _table(
     cache_hit=_maybe(_REAL),
     decode_tps=_maybe(_REAL),
     retracted=_maybe(_INT),
+    prefill_tokens=_maybe(_BIG),
+    prefill_busy_s=_maybe(_REAL),
+    decode_moments=_maybe(pa.list_(_REAL)),
+    generated_tokens=_maybe(_BIG),
     gpus=_INT,
     episodes=_INT,
 )

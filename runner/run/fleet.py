@@ -335,6 +335,10 @@ class Fleet:
             "cache_hit": stats.cache_hit,
             "decode_tps": stats.decode_tps,
             "retracted": stats.retracted,
+            "prefill_tokens": stats.prefill_tokens,
+            "prefill_busy_s": stats.prefill_busy_s,
+            "decode_moments": stats.decode_moments,
+            "generated_tokens": stats.generated_tokens,
             "episodes": self._listener.held(view.server_id),
         }
 

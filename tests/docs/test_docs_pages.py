@@ -20,6 +20,7 @@ TYPES = {
     pa.bool_(): {"bool"},
     pa.timestamp("us", tz="UTC"): {"time"},
     pa.list_(pa.string()): {"list of text"},
+    pa.list_(pa.float64()): {"list of float"},
 }
 
 

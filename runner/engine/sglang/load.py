@@ -36,6 +36,9 @@ class Snapshot:
     """Some rank has requests, or did not come round to saying that it has none."""
     progress: tuple[tuple[float, ...], ...]
     """Changes with every token read or written."""
+    prefill_tokens: int | None
+    prefill_busy_s: float | None
+    decode_moments: tuple[float, ...] | None
 
 
 def read_loads(ranks: Sequence[Mapping[str, Any]], now: float) -> Snapshot:
@@ -50,7 +53,32 @@ def read_loads(ranks: Sequence[Mapping[str, Any]], now: float) -> Snapshot:
         max_running=sum(int(rank["max_running_requests"]) for rank in ranks),
         busy=any(waiting) or any(running) or any(now - r["timestamp"] > ASLEEP_S for r in ranks),
         progress=tuple(_progress(rank) for rank in ranks),
+        prefill_tokens=_sum(ranks, "total_prefill_uncached_tokens"),
+        prefill_busy_s=_seconds(_sum(ranks, "total_prefill_busy_us"), len(ranks)),
+        decode_moments=_moments([rank["decode_moments"] for rank in ranks if _decoded(rank)]),
     )
+
+
+def _sum(ranks: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    return sum(int(rank[name]) for rank in ranks) if all(name in rank for rank in ranks) else None
+
+
+def _seconds(us: int | None, ranks: int) -> float | None:
+    """Of a server whose ranks work at the same time."""
+    return None if us is None or not ranks else us / 1e6 / ranks
+
+
+def _decoded(rank: Mapping[str, Any]) -> bool:
+    return bool(rank.get("decode_moments"))
+
+
+def _moments(ranks: Sequence[Sequence[float]]) -> tuple[float, ...] | None:
+    """The sums of a server whose batch is spread over `ranks`, which step at the same time."""
+    if not ranks:
+        return None
+    n = len(ranks)
+    steps, requests, us, squares, products, tokens = map(sum, zip(*ranks, strict=True))
+    return steps / n, requests, us / n, squares * n, products, tokens
 
 
 def _waiting(rank: Mapping[str, Any]) -> int:

@@ -88,6 +88,10 @@ class SGLangServer(ServedEngine[SGLangEngine]):
             retracted=self._extras.retracted if self._extras else None,
             cache_hit=self._cache_hit,
             decode_tps=self._decode_tps,
+            prefill_tokens=snapshot.prefill_tokens,
+            prefill_busy_s=snapshot.prefill_busy_s,
+            decode_moments=snapshot.decode_moments,
+            generated_tokens=int(self._extras.counters.generated) if self._extras else None,
         )
 
     async def _prepare(self) -> None:

@@ -178,6 +178,19 @@ def test_prefill_decode_and_a_growing_cache_are_progress(step: dict[str, Any]) -
     assert read_loads([waits], NOW).progress == read_loads([rank()], NOW).progress
 
 
+def test_what_calibrates_the_hardware_is_that_of_one_batch_over_all_ranks() -> None:
+    """Two ranks that step together, 3 requests each in 2 s, are a batch of 6 in 2 s."""
+    one = rank(total_prefill_busy_us=3_000_000, decode_moments=[1.0, 3.0, 2e6, 9.0, 6e6, 3.0])
+    found = read_loads([one, one], NOW)
+    assert (found.prefill_tokens, found.prefill_busy_s) == (44, 3.0)
+    assert found.decode_moments == (1.0, 6.0, 2e6, 36.0, 12e6, 6.0)
+    older = rank()
+    del older["total_prefill_uncached_tokens"]
+    found = read_loads([older], NOW)
+    assert (found.prefill_tokens, found.prefill_busy_s) == (None, None)
+    assert read_loads([rank(decode_moments=None)], NOW).decode_moments is None
+
+
 def test_a_server_that_never_decoded_has_no_moments() -> None:
     assert read_loads([rank(decode_moments=None)], NOW).progress == ((22.0, 0.0, 0.0),)
 
