@@ -55,6 +55,8 @@ class EngineStats:
     """Tokens in the KV cache that requests refer to."""
     kv_capacity: int | None = None
     """Tokens the KV cache can hold."""
+    kv_pooled: bool = True
+    """Whether any request may fill all of the cache; False: each slot has a part of its own."""
     kv_evictable: int | None = None
     """Tokens in the KV cache that no request refers to: kept for a prompt that may come back."""
     retracted: int | None = None

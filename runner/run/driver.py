@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from runner.cluster import Crew, Node, Replica
@@ -22,6 +22,8 @@ from runner.run.outbox import Outbox, Steps
 from runner.run.plan import Plan
 from runner.scheduler import (
     Action,
+    Call,
+    Calls,
     Drain,
     Ended,
     Event,
@@ -269,6 +271,8 @@ class Driver:
     def take(self, report: Report) -> None:
         """Record what a worker reports."""
         self._rows.add("steps", report.steps)
+        if calls := tuple(_calls(report.steps)):
+            self.observe(Calls(calls))
         for result in report.results:
             self._ended_attempt(result)
         for server, reason in report.failures.items():
@@ -310,3 +314,20 @@ class Driver:
         self.board.ended[status] += 1
         if status in (Status.game_error, Status.model_fault, Status.infra_error):
             self.board.note(f"Episode {row['index']} ended as {status}: {row['error']}")
+
+
+def _calls(steps: Sequence[Row]) -> Iterator[Call]:
+    """What servers were asked, as the scheduler needs it."""
+    for step in steps:
+        if step["server_id"]:
+            yield Call(
+                step["episode_id"],
+                step["seat"],
+                step["server_id"],
+                prompt=step["prompt_tokens"],
+                cached=step["cached_tokens"],
+                expected=step["expected_cached_tokens"],
+                completion=step["completion_tokens"],
+                shared=step["shared_prefix_tokens"],
+                common=step["run_prefix_tokens"],
+            )

@@ -2,6 +2,7 @@
 
 from runner.scheduler.admission import Admission
 from runner.scheduler.episodes import EpisodeScheduler
+from runner.scheduler.ledger import Ledger
 from runner.scheduler.messages import (
     Action,
     Call,
@@ -46,6 +47,7 @@ __all__ = [
     "GpuMeter",
     "Hold",
     "Lease",
+    "Ledger",
     "Move",
     "Pause",
     "Retire",

@@ -57,7 +57,7 @@ class LlamaCppServer(ServedEngine[LlamaCppEngine]):
         metrics = await self._server.ask("/metrics")
         slots = read_slots(json.loads(await self._server.ask("/slots")))
         stats = self._load.read(values(metrics), time.time(), generating=slots.generating)
-        return replace(stats, kv_used=slots.kv_used, kv_capacity=slots.kv_capacity)
+        return replace(stats, kv_used=slots.kv_used, kv_capacity=slots.kv_capacity, kv_pooled=False)
 
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         threads, batch_threads = threads_for(self._config.threads, cores())

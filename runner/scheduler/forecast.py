@@ -1,0 +1,161 @@
+"""What an episode will take of a KV cache, learnt from those that were played before it.
+
+An episode's *footprint* is the number of tokens that its prompts keep in a server's prefix cache:
+what its seats share counted once, what each seat has of its own, without what all episodes share.
+Its phase is the number of its answered calls. From the footprints of the last finished episodes and
+of the live ones this module estimates, for any phase, how many episodes get that far (Kaplan–Meier:
+the live ones are censored, so that early finishers do not make all games look short) and how large
+they are there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+GRID = 24
+"""Points at which a forecast looks ahead."""
+FINISHED = 64
+"""Finished episodes that are remembered."""
+LIVE = 64
+"""Live episodes that are looked at."""
+UNKNOWN = 3.0
+"""How many times as far as anything seen an episode may go while none has finished."""
+LATER = 1.25
+"""The same once many have."""
+SCALE = (0.3, 3.0)
+"""How far one episode may differ from the usual one at its phase."""
+
+
+@dataclass
+class Footprint:
+    """What one episode holds of one model's caches, in tokens, call by call.
+
+    What a seat has of its own stands behind what the table shares. Once that has grown, the seat's
+    next prompt cannot find it again: it counts only as long as nothing was added before it.
+    """
+
+    shared: int = 0
+    """What its seats share, less what all episodes do."""
+    private: dict[str, int] = field(default_factory=dict)
+    """Seat → tokens behind that, the last reply's included."""
+    trail: list[int] = field(default_factory=list)
+    """The footprint after each call."""
+
+    def note(self, seat: str, *, total: int, shared: int, common: int) -> None:
+        """A call with `total` tokens of prompt and reply, `shared` of them the table's."""
+        shared = max(shared, common)
+        if shared - common > self.shared:
+            self.shared = shared - common
+            self.private.clear()
+        self.private[seat] = total - shared
+        self.trail.append(self.now)
+
+    @property
+    def now(self) -> int:
+        """Tokens at present."""
+        return self.shared + sum(self.private.values())
+
+    @property
+    def phase(self) -> int:
+        """Answered calls."""
+        return len(self.trail)
+
+
+class Ahead(NamedTuple):
+    """An episode's footprint at each grid point from now on, 0 where it has ended by then."""
+
+    mean: list[float]
+    """Tokens."""
+    variance: list[float]
+    """Tokens²."""
+
+
+NOTHING = Ahead([0.0] * GRID, [0.0] * GRID)
+
+
+class Forecast:
+    """Footprints to come. `learn` makes the estimates, `ahead` reads them."""
+
+    def __init__(self) -> None:
+        self._finished: deque[list[int]] = deque(maxlen=FINISHED)
+        self._ends = 0
+        self._step = 1
+        self._size: list[float] = []
+        self._square: list[float] = []
+        self._lives: list[float] = []
+        """Grid point → share of all episodes that get there."""
+
+    @property
+    def finished(self) -> int:
+        """Episodes that have ended so far."""
+        return self._ends
+
+    def end(self, trail: list[int]) -> None:
+        """An episode finished, with these footprints."""
+        if trail:
+            self._finished.append(trail)
+            self._ends += 1
+
+    def learn(self, live: Iterable[Sequence[int]]) -> None:
+        """Estimate anew, from the finished episodes and the trails of `live` ones."""
+        ongoing = [trail for trail in live if trail][:LIVE]
+        trails = [*self._finished, *ongoing]
+        if not trails:
+            return
+        reach = LATER + (UNKNOWN - LATER) / (1 + self._ends)
+        self._step = max(1, -(-int(max(map(len, trails)) * reach) // GRID))
+        self._size, self._square, self._lives = [], [], []
+        alive = 1.0
+        for point in range(GRID):
+            phase = point * self._step
+            there = [trail[phase] for trail in trails if len(trail) > phase]
+            if there:
+                self._size.append(sum(there) / len(there))
+                self._square.append(sum(size * size for size in there) / len(there))
+            else:
+                self._size.append(self._extrapolated(point))
+                self._square.append(self._size[-1] ** 2)
+            self._lives.append(alive)
+            alive *= 1.0 - self._ending(phase, ongoing)
+
+    def _ending(self, phase: int, ongoing: Sequence[Sequence[int]]) -> float:
+        """Share of those at grid point `phase` that end before the next point."""
+        ends = sum(phase < len(trail) <= phase + self._step for trail in self._finished)
+        at_risk = sum(len(trail) > phase for trail in self._finished)
+        at_risk += sum(len(trail) > phase + self._step for trail in ongoing)
+        return ends / at_risk if at_risk else 0.0
+
+    def _extrapolated(self, point: int) -> float:
+        """The size at a point that no episode has reached: on in a straight line."""
+        last = self._size[-1]
+        return last * (point + 1) / point if point else last
+
+    def ahead(self, footprint: Footprint | None) -> Ahead:
+        """The footprint at each grid point from now on; None: of an episode that has not begun."""
+        if not self._size:
+            return NOTHING
+        now = footprint.now if footprint is not None and footprint.trail else 0
+        at = 0
+        scale = 1.0
+        if footprint is not None and footprint.trail:
+            at = min(GRID - 1, footprint.phase // self._step)
+            usual = self._size[at]
+            scale = min(SCALE[1], max(SCALE[0], now / usual)) if usual > 0 else 1.0
+        alive = self._lives[at]
+        if alive <= 0:  # longer than any known one
+            return Ahead([float(now)] * GRID, [0.0] * GRID)
+        mean, spread = [], []
+        for size, square, lives in zip(
+            self._size[at:], self._square[at:], self._lives[at:], strict=True
+        ):
+            there = lives / alive
+            expected = scale * size * there
+            mean.append(expected)
+            spread.append(max(0.0, scale * scale * square * there - expected * expected))
+        mean[0] = max(mean[0], float(now))
+        spread[0] = 0.0
+        rest = [0.0] * at
+        return Ahead(mean + rest, spread + rest)

@@ -1,0 +1,416 @@
+"""Plays a whole run in virtual time: episodes, scheduler and servers, and nothing else.
+
+The scheduler is the one that real runs use, and it hears what it would hear there: samples of load
+once a second, answered calls in batches as workers report them. Model calls take the time that the
+simulated servers say, and a moment for the client.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any, Protocol
+
+from runner.engine import EngineStats
+from runner.engine.simulated.batching import Batcher, Done, Hardware
+from runner.engine.simulated.batching import Call as ServerCall
+from runner.engine.simulated.waiting import Policy
+from runner.episode import EpisodeSpec
+from runner.scheduler import (
+    Action,
+    Call,
+    Calls,
+    Ended,
+    Event,
+    Lease,
+    Move,
+    Pause,
+    Sample,
+    Scheduler,
+    ServerDown,
+    ServerUp,
+    Start,
+    Submit,
+    WorkerUp,
+)
+from runner.simulation.episode import Ask, Spans, Turn
+
+MODEL = "model"
+CLIENT_S = 0.002
+"""Between a reply and the next call of the same episode: the client and the game."""
+
+
+class Router(Protocol):
+    """Sends each call where it likes, whatever the episode's lease says."""
+
+    def choose(self, servers: Sequence[str], prompt: Sequence[Any]) -> str: ...
+    def done(self, server: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server of the cluster."""
+
+    hardware: Hardware
+    gpus: int = 1
+    policy: Policy = "lpm"
+    sessions: bool = False
+    slots: int = 64
+    """Episodes that its engine says it can hold."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A server dies at `at` seconds and is back, empty, `for_s` later."""
+
+    server: int
+    at: float
+    for_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a run came to."""
+
+    seconds: float
+    episodes: int
+    gpus: int
+    calls: int
+    prompt: int
+    cached: int
+    output: int
+    retractions: int
+    paused: int
+    """Pauses."""
+    prefill_s: float
+    """Of all servers, as the next two; they sum to servers × seconds."""
+    decode_s: float
+    idle_s: float
+    half_s: float
+    """When half of the episodes had ended."""
+    concurrency: float
+    """Time-mean of episodes that hold a server, per server."""
+
+    @property
+    def games_per_gpu_day(self) -> float:
+        return self.episodes * 86400 / (self.gpus * self.seconds) if self.seconds else 0.0
+
+    @property
+    def hit_rate(self) -> float:
+        return self.cached / self.prompt if self.prompt else 0.0
+
+
+@dataclass
+class _Episode:
+    spec: EpisodeSpec
+    turns: Iterator[Turn]
+    servers: dict[str, str] = field(default_factory=dict)
+    open: int = 0
+    """Calls of this turn that are not answered."""
+    waiting: list[Ask] = field(default_factory=list)
+    """Calls that wait for a server."""
+    flying: dict[str, tuple[str, Ask]] = field(default_factory=dict)
+    """Call id → (server, ask)."""
+    sent: dict[tuple[str, str], Spans] = field(default_factory=dict)
+    """(server, seat) → what it read and wrote last; seat "" is any seat of the table."""
+
+
+class Cluster:
+    """One run. `play` returns when every episode has ended."""
+
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        scheduler: Scheduler,
+        play: Callable[[int], Iterator[Turn]],
+        episodes: int,
+        *,
+        router: Router | None = None,
+        faults: Sequence[Fault] = (),
+        sample_s: float = 1.0,
+    ) -> None:
+        """`play(index)` gives the turns of an episode. `sample_s`: seconds between two samples."""
+        self._sites = {f"server-{i}": site for i, site in enumerate(sites)}
+        self._scheduler = scheduler
+        self._router = router
+        self._sample_s = sample_s
+        self._now = 0.0
+        self._servers: dict[str, Batcher] = {}
+        self._lost = [0.0, 0.0, 0.0]
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = count()
+        self._wakes: list[tuple[float, str]] = []
+        self._wake_at: dict[str, float] = {}
+        specs = [EpisodeSpec(f"e{i}", i, i, 0, frozenset({MODEL})) for i in range(episodes)]
+        self._specs = specs
+        self._play = play
+        self._episodes: dict[str, _Episode] = {}
+        self._answered: list[Call] = []
+        self._left = episodes
+        self._count = dict.fromkeys(("calls", "prompt", "cached", "output", "retractions"), 0)
+        self._paused = 0
+        self._half_s = 0.0
+        self._held = self._held_since = 0.0
+        self._down: set[str] = set()
+        for fault in faults:
+            self._at(fault.at, partial(self._die, f"server-{fault.server}", fault.for_s))
+
+    def play(self, limit_s: float = 1e9) -> Finding:
+        """Let time pass until all episodes have ended. Raises RuntimeError after `limit_s`."""
+        self._tell(WorkerUp("worker", 1 << 30))
+        for name in self._sites:
+            self._start(name, again=False)
+        self._tell(Submit(tuple(self._specs)))
+        self._at(self._sample_s, self._sample)
+        while self._left:
+            at = self._next()
+            if at > limit_s:
+                raise RuntimeError(f"{self._left} episodes had not ended after {limit_s:g} s")
+            self._now = at
+            while self._timers and self._timers[0][0] <= at:
+                heapq.heappop(self._timers)[2]()
+            while self._wakes and self._wakes[0][0] <= at:
+                due, name = heapq.heappop(self._wakes)
+                if self._wake_at.get(name) == due:
+                    del self._wake_at[name]
+                    self._run(name)
+        return self._finding()
+
+    # Time.
+
+    def _next(self) -> float:
+        while self._wakes and self._wake_at.get(self._wakes[0][1]) != self._wakes[0][0]:
+            heapq.heappop(self._wakes)
+        timer = self._timers[0][0] if self._timers else float("inf")
+        return min(timer, self._wakes[0][0] if self._wakes else float("inf"))
+
+    def _at(self, when: float, do: Callable[[], None]) -> None:
+        heapq.heappush(self._timers, (when, next(self._number), do))
+
+    def _watch(self, name: str) -> None:
+        """Have the server looked at when something happens there next."""
+        due = self._servers[name].next_event()
+        if due is not None and self._wake_at.get(name) != due:
+            self._wake_at[name] = due
+            heapq.heappush(self._wakes, (due, name))
+
+    # Servers.
+
+    def _start(self, name: str, *, again: bool) -> None:
+        site = self._sites[name]
+        self._servers[name] = Batcher(
+            site.hardware, policy=site.policy, sessions=site.sessions, start=self._now
+        )
+        self._down.discard(name)
+        self._tell(ServerUp(name, MODEL, site.slots, again=again))
+        self._tell(Sample(name, self._stats(name)))
+
+    def _die(self, name: str, for_s: float) -> None:
+        load = self._servers.pop(name).load(self._now)
+        self._lost = [a + b for a, b in zip(self._lost, load[-3:], strict=True)]
+        self._lost[2] += for_s
+        self._wake_at.pop(name, None)
+        self._down.add(name)
+        for episode in self._episodes.values():
+            for call_id, (server, ask) in list(episode.flying.items()):
+                if server == name:
+                    del episode.flying[call_id]
+                    episode.waiting.append(ask)
+            episode.sent = {k: v for k, v in episode.sent.items() if k[0] != name}
+        self._tell(ServerDown(name))
+        if self._router is not None:
+            for episode in list(self._episodes.values()):
+                self._send_waiting(episode)
+        self._at(self._now + for_s, lambda: self._start(name, again=True))
+
+    def _sample(self) -> None:
+        if self._answered:
+            answered, self._answered = self._answered, []
+            self._tell(Calls(tuple(answered)))
+        for name in list(self._servers):
+            self._tell(Sample(name, self._stats(name)))
+        self._at(self._now + self._sample_s, self._sample)
+
+    def _stats(self, name: str) -> EngineStats:
+        self._run(name)
+        load = self._servers[name].load(self._now)
+        return EngineStats(
+            at=self._now,
+            running=load.running + load.prefilling,
+            queued=load.waiting,
+            kv_used=load.used,
+            kv_capacity=load.capacity,
+            kv_evictable=load.evictable,
+            retracted=load.retracted,
+        )
+
+    def _run(self, name: str) -> None:
+        """Let the server's time pass up to now, and take its answers."""
+        for done in self._servers[name].advance(self._now):
+            self._answer(name, done)
+        self._watch(name)
+
+    # Episodes.
+
+    def _tell(self, event: Event) -> None:
+        for action in self._scheduler.observe(event, self._now):
+            self._act(action)
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Start(lease):
+                spec = self._specs[int(lease.episode[1:])]
+                episode = _Episode(spec, self._play(spec.index), dict(lease.servers))
+                self._episodes[lease.episode] = episode
+                self._count_held(1)
+                self._go_on(episode)
+            case Move(lease):
+                self._moved(lease)
+            case Pause(name):
+                self._paused += 1
+                self._count_held(-1)
+                self._episodes[name].servers = {}
+
+    def _moved(self, lease: Lease) -> None:
+        episode = self._episodes[lease.episode]
+        if not episode.servers:
+            self._count_held(1)
+        episode.servers = dict(lease.servers)
+        self._send_waiting(episode)
+
+    def _go_on(self, episode: _Episode) -> None:
+        """Begin the next turn, or end."""
+        turn = next(episode.turns, None)
+        if turn is None:
+            self._end(episode)
+            return
+        episode.open = len(turn.asks)
+        episode.waiting.extend(turn.asks)
+        delay = CLIENT_S + turn.think_s
+        self._at(self._now + delay, lambda: self._send_waiting(episode))
+
+    def _send_waiting(self, episode: _Episode) -> None:
+        waiting, episode.waiting = episode.waiting, []
+        for ask in waiting:
+            server = self._server_for(episode, ask)
+            if server is None:
+                episode.waiting.append(ask)
+            else:
+                self._send(episode, ask, server)
+
+    def _server_for(self, episode: _Episode, ask: Ask) -> str | None:
+        if not episode.servers:
+            return None
+        if self._router is not None:
+            return self._router.choose(list(self._servers), ask.prompt)
+        return episode.servers[MODEL]
+
+    def _send(self, episode: _Episode, ask: Ask, name: str) -> None:
+        self._run(name)
+        server = self._servers[name]
+        call_id = f"{episode.spec.id}:{next(self._number)}"
+        episode.flying[call_id] = (name, ask)
+        call = ServerCall(
+            call_id,
+            ask.prompt,
+            ask.prompt_tokens,
+            ask.max_tokens,
+            (ask.output,),
+            ask.output[1],
+            session=episode.spec.id if self._sites[name].sessions else "",
+            priority=-episode.spec.index,
+        )
+        server.submit(call, self._now)
+        self._watch(name)
+
+    def _answer(self, name: str, done: Done) -> None:
+        episode = self._episodes[done.call.id.partition(":")[0]]
+        _, ask = episode.flying.pop(done.call.id)
+        if done.aborted:
+            raise RuntimeError(f"a call does not fit on {name}: {done.aborted}")
+        if self._router is not None:
+            self._router.done(name)
+        self._answered.append(
+            Call(
+                episode.spec.id,
+                ask.seat,
+                name,
+                prompt=ask.prompt_tokens,
+                cached=done.cached,
+                expected=_expected(episode, name, ask),
+                completion=done.generated,
+                shared=ask.shared,
+                common=ask.common,
+            )
+        )
+        episode.sent[name, ask.seat] = (*ask.prompt, ask.output)
+        episode.sent[name, ""] = ask.prompt
+        for key, value in (
+            ("calls", 1),
+            ("prompt", ask.prompt_tokens),
+            ("cached", done.cached),
+            ("output", done.generated),
+            ("retractions", done.retractions),
+        ):
+            self._count[key] += value
+        episode.open -= 1
+        if not episode.open:
+            self._go_on(episode)
+
+    def _end(self, episode: _Episode) -> None:
+        del self._episodes[episode.spec.id]
+        self._left -= 1
+        if self._left * 2 <= len(self._specs) and not self._half_s:
+            self._half_s = self._now
+        if episode.servers:
+            self._count_held(-1)
+        for name, server in self._servers.items():
+            if self._sites[name].sessions:
+                server.close_session(episode.spec.id, self._now)
+        # It is heard of after what it said.
+        answered, self._answered = self._answered, []
+        self._tell(Calls(tuple(answered)))
+        self._tell(Ended(episode.spec.id))
+
+    def _count_held(self, change: int) -> None:
+        self._held += change
+        self._held_since += change * self._now
+
+    def _finding(self) -> Finding:
+        busy = list(self._lost)
+        for server in self._servers.values():
+            busy = [a + b for a, b in zip(busy, server.load(self._now)[-3:], strict=True)]
+        return Finding(
+            seconds=self._now,
+            episodes=len(self._specs),
+            gpus=sum(site.gpus for site in self._sites.values()),
+            paused=self._paused,
+            prefill_s=busy[0],
+            decode_s=busy[1],
+            idle_s=busy[2],
+            half_s=self._half_s,
+            concurrency=-self._held_since / max(self._now, 1e-9) / len(self._sites),
+            **self._count,
+        )
+
+
+def _expected(episode: _Episode, server: str, ask: Ask) -> int:
+    """Tokens of the prompt that this table has sent to that server before."""
+    earlier = (episode.sent.get((server, seat), ()) for seat in (ask.seat, ""))
+    longest = max(_common(one, ask.prompt) for one in earlier)
+    return sum(tokens for _, tokens in ask.prompt[:longest])
+
+
+def _common(one: Spans, other: Spans) -> int:
+    """How many leading spans two prompts share."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
