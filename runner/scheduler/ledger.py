@@ -40,6 +40,11 @@ SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Of what a call should have found: that is how well expectations are known."""
 HYSTERESIS, FULL = 0.1, 1.0
 """Between what is admitted and what is paused; and what is never let pass."""
+HORIZON = 10
+"""Grid points looked ahead, of an episode's 24 or so: who has to pause later than that has not been
+begun in vain, as to prefill its history once more costs little against what it played till then."""
+COLD = 24
+"""Calls after which, while no episode has finished, a server holds twice what its engine says."""
 MARGIN = 0.5
 """Standard deviations that a projected sum must stay below its limit."""
 TIGHT = 0.9
@@ -107,7 +112,11 @@ class _Server:
         return max(
             mean + plus + MARGIN * math.sqrt(max(0.0, variance + wider))
             for mean, plus, variance, wider in zip(
-                self.mean, more.mean, self.variance, more.variance, strict=True
+                self.mean[:HORIZON],
+                more.mean[:HORIZON],
+                self.variance[:HORIZON],
+                more.variance[:HORIZON],
+                strict=True,
             )
         )
 
@@ -118,8 +127,8 @@ class Ledger:
     def __init__(self, *, slots: int | None = None) -> None:
         """`slots` fixes the number of episodes per server instead.
 
-        Until the first episode has finished a server holds no more than its engine says: how large
-        the others become, nobody knows yet.
+        Until the first episode has finished a server holds what its engine says, and slowly more:
+        how large the others become, nobody knows yet.
         """
         self._slots = slots
         self._servers: dict[str, _Server] = {}
@@ -209,7 +218,9 @@ class Ledger:
             return max(1.0, one.limit)  # whatever it takes, somebody has to play
         room = one.limit - one.peak()
         if not self._forecasts[one.model].finished:
-            room = min(room, float(one.slots - len(one.held)))
+            calls = sum(self._footprints[name, one.model].phase for name in one.held)
+            slots = one.slots * (1 + calls / len(one.held) / COLD)
+            room = min(room, slots - len(one.held))
         return room
 
     def fits(self, episode: str, server: str) -> bool:

@@ -46,8 +46,9 @@ CLIENT_S = 0.002
 class Router(Protocol):
     """Sends each call where it likes, whatever the episode's lease says."""
 
-    def choose(self, servers: Sequence[str], prompt: Sequence[Any]) -> str: ...
+    def choose(self, servers: Sequence[str], text: Any, now: float) -> str: ...
     def done(self, server: str) -> None: ...
+    def gone(self, server: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,14 @@ class Cluster:
         self._lost[2] += for_s
         self._wake_at.pop(name, None)
         self._down.add(name)
+        if self._router is not None:
+            self._router.gone(name)
         for episode in self._episodes.values():
             for call_id, (server, ask) in list(episode.flying.items()):
                 if server == name:
                     del episode.flying[call_id]
+                    if self._router is not None:
+                        self._router.done(name)
                     episode.waiting.append(ask)
             episode.sent = {k: v for k, v in episode.sent.items() if k[0] != name}
         self._tell(ServerDown(name))
@@ -305,7 +310,7 @@ class Cluster:
         if not episode.servers:
             return None
         if self._router is not None:
-            return self._router.choose(list(self._servers), ask.prompt)
+            return self._router.choose(list(self._servers), ask.prompt, self._now)
         return episode.servers[MODEL]
 
     def _send(self, episode: _Episode, ask: Ask, name: str) -> None:
