@@ -22,6 +22,7 @@ import runner
 from runner.cli import Words, checked, help_text, unescaped, worded
 from runner.config import RunConfig, load
 from runner.errors import RunnerError, UsageError
+from runner.masking import masked
 from runner.run import cut_off, recorded_words, run
 from runner.run.signals import INTERRUPTED, TERMINATED
 
@@ -40,6 +41,11 @@ def config_of(tree: DictConfig) -> RunConfig:
     values: Any = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     values.pop("hydra", None)
     return load(unescaped(values))
+
+
+def text_of(tree: DictConfig) -> str:
+    """The composed tree as YAML, without secrets."""
+    return OmegaConf.to_yaml(OmegaConf.create(masked(OmegaConf.to_container(tree))))
 
 
 def main() -> None:
@@ -79,7 +85,7 @@ def _run_jobs(words: Words, codes: list[int]) -> None:
         if codes and codes[-1] in (INTERRUPTED, TERMINATED):  # the rest of a sweep is not begun
             return
         try:
-            config, text = config_of(tree), OmegaConf.to_yaml(tree)
+            config, text = config_of(tree), text_of(tree)
             codes.append(run(config, config_text=text, words=own.to_record(), sweep=sweep))
         except (RunnerError, OmegaConfBaseException) as error:
             codes.append(_explain(error))  # one job of a sweep does not stop the others

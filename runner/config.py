@@ -321,6 +321,9 @@ class Record:
 
     flush_s: Seconds = 1.0
     """Longest time a row waits in memory: what a crash can cost."""
+    patience_s: Seconds = 120.0
+    """How long rows wait in memory while the run directory cannot be written, before the run stops:
+    time to free a disk or to mount it again."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ class Status(StrEnum):
     """Servers or network failed, also when tried again. Never counted against the model."""
 
 
+ENDED_WELL = frozenset((Status.finished, Status.limit))
+"""Never played again."""
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:
     """One episode to play, named by its content so that the same work has the same id anywhere."""

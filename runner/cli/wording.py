@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from hydra.errors import (
     ConfigCompositionException,
     MissingConfigException,
     OverrideParseException,
 )
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from runner.errors import near_miss
 
@@ -25,6 +27,12 @@ def worded(error: Exception) -> str:
         case MissingMandatoryValue():
             key = getattr(error, "full_key", None) or "a value"
             return f"{key} must be given: add {key}=… to the command."
+        case InterpolationResolutionError() if name := _unset(error):
+            key = getattr(error, "full_key", None) or "a value"
+            return (
+                f"{key} comes from the environment variable {name}, which is not set: secrets are "
+                f"not kept in a run directory. Set {name}, or add {key}=… to the command."
+            )
         case OverrideParseException():
             return (
                 f"'{error.override}' cannot be read: {_first_line(error)} Put values with special "
@@ -34,6 +42,12 @@ def worded(error: Exception) -> str:
             return _composition(error)
         case _:
             return _first_line(error)
+
+
+def _unset(error: Exception) -> str:
+    """The environment variable that was looked up in vain; "" if it was something else."""
+    found = re.search(r"Environment variable '(\w+)' not found", str(error))
+    return found[1] if found else ""
 
 
 def _composition(error: ConfigCompositionException) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from runner.config import RunConfig
 from runner.errors import UsageError, near_miss
+from runner.masking import masked_word
 
 _VALUED = {
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
@@ -72,12 +73,14 @@ class Words:
         return Words([*earlier.options, *self.options], [*kept, *self.overrides])
 
     def to_record(self) -> list[str]:
-        """The words that a later command in the same run directory should start from."""
+        """The words that a later command in the same run directory should start from, without
+        secrets: their variables are looked up then."""
         options: list[str] = []
         for value in self._config_dirs():
             options += ["--config-dir", str(Path(value).resolve())]
         passing = ("output.", "run_dir", "hydra.", "resume.", "dry_run")
-        return options + [w for w in self.overrides if not key_of(w).startswith(passing)]
+        lasting = [word for word in self.overrides if not key_of(word).startswith(passing)]
+        return options + [masked_word(word) for word in lasting]
 
     def for_hydra(self, conf: Path) -> list[str]:
         """What Hydra gets; `conf` is the shipped configuration."""

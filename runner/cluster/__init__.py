@@ -9,6 +9,7 @@ from runner.cluster.crew import (
     WorkerHandle,
     list_nodes,
 )
+from runner.cluster.head import HeadGone, aside
 from runner.cluster.placement import (
     Node,
     Part,
@@ -23,6 +24,7 @@ __all__ = [
     "ActorDied",
     "Connection",
     "Crew",
+    "HeadGone",
     "Node",
     "Part",
     "Replica",
@@ -30,6 +32,7 @@ __all__ = [
     "ServerInfo",
     "Want",
     "WorkerHandle",
+    "aside",
     "connect",
     "cut_off",
     "disconnect",

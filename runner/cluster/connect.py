@@ -15,11 +15,14 @@ from typing import Any
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
+from runner.cluster.head import expect_head, head_gone
 from runner.config import ClusterConfig
 from runner.errors import RunFailed, UsageError
 
 _KNOCK_S = 5.0
 _LEAVE_S = 20.0
+_GONE_S = 2.0
+"""The same when the head does not answer: it will not let us go either."""
 _cut_off = False
 _QUIET: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
 
@@ -49,6 +52,7 @@ class Connection:
 
 def connect(config: ClusterConfig, namespace: str) -> Connection:
     """Join or start a cluster. Raises UsageError when the one that was named cannot be joined."""
+    expect_head()
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     named = os.environ.get("RAY_ADDRESS")
@@ -92,7 +96,7 @@ def disconnect() -> None:
     global _cut_off
     leaving = threading.Thread(target=ray.shutdown, name="ray.shutdown", daemon=True)
     leaving.start()
-    leaving.join(_LEAVE_S)
+    leaving.join(_GONE_S if head_gone() else _LEAVE_S)
     _cut_off = leaving.is_alive()
 
 

@@ -19,6 +19,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from runner.cluster.actors import Server, WorkerActor
+from runner.cluster.head import HeadGone, aside, head_gone
 from runner.cluster.placement import Node, Part, Replica
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import EngineStats
@@ -69,9 +70,10 @@ class _Handle:
 
     async def kill(self) -> None:
         """End the actor's process at once. A Ray that is gone itself is not waited for."""
-        done = asyncio.to_thread(ray.kill, self._actor)
-        with contextlib.suppress(TimeoutError, RayError):
-            await asyncio.wait_for(done, _KILL_S)
+        if head_gone():
+            return
+        with contextlib.suppress(TimeoutError, RayError, HeadGone):
+            await asyncio.wait_for(aside(ray.kill, self._actor), _KILL_S)
 
 
 def _reason(error: RayError) -> str:
@@ -143,7 +145,7 @@ class ServerHandle:
 
     async def _stop(self, part: _Handle) -> None:
         with contextlib.suppress(TimeoutError, RunnerError, RayTaskError):
-            await asyncio.wait_for(part.ask("stop"), _STOP_S)
+            await asyncio.wait_for(part.ask("stop"), _KILL_S if head_gone() else _STOP_S)
         await part.kill()
 
 
@@ -174,7 +176,10 @@ def _secrets(config: EngineConfig) -> dict[str, str]:
 
 
 class Crew:
-    """Hires the servers and workers of one run and dismisses them."""
+    """Hires the servers and workers of one run and dismisses them.
+
+    What is no coroutine may wait for the cluster's head: an event loop calls it by `aside`.
+    """
 
     def __init__(self, run_name: str, log_dir: str, *, loopback: bool) -> None:
         self._name = run_name
@@ -191,17 +196,19 @@ class Crew:
         bundles = [bundle for part in replica.parts if (bundle := _bundle(part))]
         if not bundles:
             return True
-        group = placement_group(
-            bundles,
-            "STRICT_PACK" if len(bundles) == 1 else "STRICT_SPREAD",
-            name=f"{self._name}/{server_id}",
-            bundle_label_selector=[{_NODE_ID: p.node.node_id} for p in replica.parts],
+        group = await aside(
+            lambda: placement_group(
+                bundles,
+                "STRICT_PACK" if len(bundles) == 1 else "STRICT_SPREAD",
+                name=f"{self._name}/{server_id}",
+                bundle_label_selector=[{_NODE_ID: p.node.node_id} for p in replica.parts],
+            )
         )
         self._groups[server_id] = group
         try:
             await asyncio.wait_for(group.ready(), _PLACEMENT_S)
         except (TimeoutError, RayError):
-            self.release(server_id)
+            await aside(self.release, server_id)
             return False
         return True
 
@@ -283,7 +290,7 @@ class Crew:
 
     def dismiss(self) -> None:
         """Give back the reserved places; Ray would do so only some time after we left."""
-        for server_id in list(self._groups):
+        for server_id in [] if head_gone() else list(self._groups):
             self.release(server_id)
 
 

@@ -268,7 +268,7 @@ def match_option(text: str, labels: Sequence[str]) -> str | None:
     """The label that `text` names: as `{"choice": label}`, alone, or as the only one mentioned."""
     try:
         parsed = json.loads(_json_part(text))
-    except ValueError:
+    except (ValueError, RecursionError):  # nested deeper than Python reads
         parsed = text
     said = str(parsed.get("choice", "")) if isinstance(parsed, dict) else str(parsed)
     if said in labels:

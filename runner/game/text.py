@@ -37,10 +37,9 @@ def defused_json(text: str) -> str:
     Text that is no JSON comes back as plain text, defused.
     """
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        return json.dumps(_defused_value(json.loads(text)))
+    except (ValueError, RecursionError):  # the latter: nested deeper than Python follows
         return defused(printable(text))
-    return json.dumps(_defused_value(value))
 
 
 def _defused_value(value: Any) -> Any:

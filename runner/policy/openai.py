@@ -97,7 +97,7 @@ class OpenAIClient:
             raise _status_failure(error, self.url) from error
         except openai.APIConnectionError as error:
             raise _connection_failure(error, self.url) from error
-        except (openai.APIError, ValueError) as error:
+        except (openai.APIError, ValueError, RecursionError) as error:
             raise CallFailed(
                 f"{self.url} sent no valid reply: {error}"[:500], retryable=True
             ) from error
@@ -184,12 +184,14 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
             raise TypeError("content is not text")
         thought, text = split_reasoning(_whole(content))
         said = message.get("reasoning_content") or message.get("reasoning")  # the latter: vLLM
+        prompt_tokens = _count(usage.get("prompt_tokens"))
+        cached = _count(details.get("cached_tokens") or meta.get("cached_tokens"))
         reply = Reply(
             text=text,
             reasoning="\n".join(filter(None, (_whole(said), thought))),
             finish_reason=_whole(finish),
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            cached_tokens=_count(details.get("cached_tokens") or meta.get("cached_tokens")),
+            prompt_tokens=prompt_tokens,
+            cached_tokens=min(cached, prompt_tokens),  # it is a part of them, whatever is said
             completion_tokens=_count(usage.get("completion_tokens")),
             latency_s=latency_s,
             queue_s=_amount(meta.get("queue_time")),
@@ -198,8 +200,9 @@ def read_reply(raw: Any, *, latency_s: float) -> Reply:
             request_id=_whole(raw.get("id")),
         )
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        shown = json.dumps(raw, default=str)[:200]
-        raise CallFailed(f"The server sent no chat completion: {shown}", retryable=True) from error
+        raise CallFailed(
+            f"The server sent no chat completion: {_shown(raw)}", retryable=True
+        ) from error
     if finish == "abort":
         raise CallFailed("The server aborted the request", retryable=True)
     return reply
@@ -219,10 +222,17 @@ def read_vectors(raw: Any, count: int, *, latency_s: float) -> Reply:
             request_id=_whole(raw.get("id")),
         )
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError, struct.error) as error:
-        shown = json.dumps(raw, default=str)[:200]
         raise CallFailed(
-            f"The server sent no embeddings ({error}): {shown}", retryable=True
+            f"The server sent no embeddings ({error}): {_shown(raw)}", retryable=True
         ) from error
+
+
+def _shown(raw: Any) -> str:
+    """The begin of what a server sent."""
+    try:
+        return json.dumps(raw, default=str)[:200]
+    except RecursionError:
+        return "JSON that is nested too deeply"
 
 
 def _numbers(embedding: Any) -> Sequence[float]:

@@ -2,16 +2,15 @@
 
 from runner.record import manifest
 from runner.record.journal import Steps
-from runner.record.lease import BEAT_S, Lease, LeaseLost, acquire, check_writable
+from runner.record.lease import Lease, LeaseLost, acquire, check_writable
 from runner.record.manifest import Attempt, Manifest, compare
 from runner.record.prompts import rebuild
-from runner.record.recorder import Recorder
+from runner.record.recorder import NotWritten, Recorder
 from runner.record.schema import EPISODES, SEATS, SERVERS, STEPS, TABLES
 from runner.record.segments import read
 from runner.record.storage import Storage, storage_at
 
 __all__ = [
-    "BEAT_S",
     "EPISODES",
     "SEATS",
     "SERVERS",
@@ -21,6 +20,7 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "Manifest",
+    "NotWritten",
     "Recorder",
     "Steps",
     "Storage",

@@ -6,18 +6,21 @@ millions of steps takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runner.episode import Status
+from runner.episode import ENDED_WELL, Status
 from runner.record.convert import conform
 from runner.record.schema import STEPS
 from runner.record.segments import (
+    Segment,
     all_tails,
     read,
+    read_ids,
     read_segment,
     read_tail,
     steadily,
@@ -57,61 +60,119 @@ class Steps:
         return rows
 
 
-def done(storage: Storage, retry: Collection[Status] = ()) -> set[str]:
-    """Ids of all episodes that have ended, less those whose last end is in `retry`.
+@dataclass(frozen=True)
+class Survey:
+    """What was recorded of each episode. Ended ones cost a row each; of steps, only those of the
+    others are looked at."""
 
-    A set-aside `infra_error` is an end too: every spec ends exactly once.
-    """
+    ends: Mapping[str, tuple[Status, int]]
+    """Episode → how its last end was, and in which attempt."""
+    begun: Mapping[str, tuple[int, int]]
+    """Episode that has not ended well → its highest attempt, and how many replies of servers were
+    recorded, each question counted once."""
+
+    def done(self, retry: Collection[Status] = ()) -> set[str]:
+        """Episodes that have ended, less those whose last end is in `retry`.
+
+        A set-aside `infra_error` is an end too: every spec ends exactly once.
+        """
+        return {episode for episode, (status, _) in self.ends.items() if status not in retry}
+
+    def attempt(self, episode: str) -> int:
+        """The highest attempt of which a step or the end was recorded; 0 for none."""
+        ended = self.ends[episode][1] if episode in self.ends else 0
+        return max(ended, self.begun.get(episode, (0, 0))[0])
+
+    def replies(self, episodes: Iterable[str]) -> int:
+        """Recorded replies of servers to `episodes`."""
+        return sum(self.begun.get(episode, (0, 0))[1] for episode in episodes)
+
+
+class Index:
+    """Which episodes each segment of the steps holds: segments do not change, so each is read once
+    however often some episodes' steps are asked for."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, frozenset[str]] = {}
+
+    def ids(self, storage: Storage, segment: Segment) -> frozenset[str]:
+        if segment.path not in self._ids:
+            self._ids[segment.path] = read_ids(storage, segment)
+        return self._ids[segment.path]
+
+
+def survey(storage: Storage, index: Index | None = None) -> Survey:
+    """What a run directory holds; fills `index`. Raises RunFailed when a segment is damaged."""
+    index = index or Index()
+    ends = _ends(storage)
+    well = {episode for episode, (status, _) in ends.items() if status in ENDED_WELL}
+    parts = steadily(storage, lambda: _parts(storage, index, None, well, _COUNTED))
+    return Survey(ends, _counted(parts) if parts else {})
+
+
+def _ends(storage: Storage) -> dict[str, tuple[Status, int]]:
     table = read(storage, "episodes", ["episode_id", "attempt", "status"]).sort_by("attempt")
-    ids, statuses = (table.column(name).to_pylist() for name in ("episode_id", "status"))
-    again = {str(status) for status in retry}
-    last = dict(zip(ids, statuses, strict=True))
-    return {episode for episode, status in last.items() if status not in again}
+    ids, tops, ends = (table.column(name).to_pylist() for name in table.column_names)
+    return {one: (Status(end), top) for one, top, end in zip(ids, tops, ends, strict=True)}
 
 
-def attempts(storage: Storage) -> dict[str, int]:
-    """Episode id → its highest attempt of which a step or the end was recorded."""
-    highest: dict[str, int] = {}
-    for table in ("steps", "episodes"):
-        part = read(storage, table, ["episode_id", "attempt"])
-        grouped = part.group_by("episode_id").aggregate([("attempt", "max")])
-        ids, tops = grouped.column("episode_id"), grouped.column("attempt_max")
-        for episode, top in zip(ids.to_pylist(), tops.to_pylist(), strict=True):
-            highest[episode] = max(top, highest.get(episode, 0))
-    return highest
+_KEY = ["episode_id", "seat", "ordinal", "retry"]
+_COUNTED = [*_KEY, "attempt", "server_id"]
+
+
+def _counted(parts: list[pa.Table]) -> dict[str, tuple[int, int]]:
+    """Episode → highest attempt and number of questions that a server answered."""
+    replies = pa.concat_tables(parts).group_by(_KEY)
+    once = replies.aggregate([("attempt", "max"), ("server_id", "count")])
+    answered = pc.cast(pc.greater(once.column("server_id_count"), 0), pa.int64())
+    once = once.append_column("answered", answered).group_by("episode_id")
+    found = once.aggregate([("attempt_max", "max"), ("answered", "sum")]).to_pydict()
+    columns = (found[name] for name in ("episode_id", "attempt_max_max", "answered_sum"))
+    return {one: (top, count) for one, top, count in zip(*columns, strict=True)}
 
 
 def steps(
-    storage: Storage, of: Collection[str] | None = None, *, but: Collection[str] = ()
+    storage: Storage,
+    of: Collection[str] | None = None,
+    *,
+    but: Collection[str] = (),
+    index: Index | None = None,
 ) -> Steps:
     """The recorded steps of the episodes `of` (all when None), less those of the episodes `but`.
 
-    One pass over the table, whatever the number of episodes: for a resume, `but=done(storage)`.
+    One pass over the files that hold some, whatever the number of episodes.
     """
-    return Steps(steadily(storage, lambda: _parts(storage, of, but)))
+    known = index or Index()
+    return Steps(steadily(storage, lambda: _parts(storage, known, of, but)))
 
 
-def _parts(storage: Storage, of: Collection[str] | None, but: Collection[str]) -> list[pa.Table]:
-    """Per file, the steps wanted; the wide columns are read only where there are any."""
-    found: list[pa.Table] = []
+def _parts(
+    storage: Storage,
+    index: Index,
+    of: Collection[str] | None,
+    but: Collection[str],
+    columns: Sequence[str] = tuple(STEPS.names),
+) -> list[pa.Table]:
+    """Per file, the steps wanted; more than ids is read only where there are any."""
+    schema = pa.schema([STEPS.field(name) for name in columns])
     tails = all_tails(storage, "steps")
     segments = visible(storage, "steps")
-    for segment in segments:
-        ids = read_segment(storage, segment, STEPS, ["episode_id"]).column("episode_id")
-        if (mask := _mask(ids, of, but)) is not None:
-            found.append(read_segment(storage, segment, STEPS).filter(mask))
+    found: list[pa.Table] = [
+        _only(read_segment(storage, segment, STEPS, columns), wanted)
+        for segment in segments
+        if (wanted := _wanted(index.ids(storage, segment), of, but))
+    ]
     for tail in uncovered(tails, segments):
         if (rows := read_tail(storage, tail)) is not None:
-            mask = _mask(rows.column("episode_id"), of, but)
-            if mask is not None:
-                found.append(conform(rows.filter(mask), STEPS))
+            ids = pc.unique(rows.column("episode_id")).to_pylist()
+            if wanted := _wanted(ids, of, but):
+                found.append(conform(_only(rows, wanted), schema))
     return found
 
 
-def _mask(
-    ids: pa.ChunkedArray, of: Collection[str] | None, but: Collection[str]
-) -> pa.ChunkedArray | None:
-    """Which of `ids` are wanted; None when none is."""
-    unique = pc.unique(ids).to_pylist()
-    wanted = [one for one in unique if (of is None or one in of) and one not in but]
-    return pc.is_in(ids, value_set=pa.array(wanted, pa.string())) if wanted else None
+def _wanted(ids: Iterable[str], of: Collection[str] | None, but: Collection[str]) -> list[str]:
+    return [one for one in ids if (of is None or one in of) and one not in but]
+
+
+def _only(rows: pa.Table, episodes: list[str]) -> pa.Table:
+    return rows.filter(pc.is_in(rows.column("episode_id"), value_set=pa.array(episodes)))

@@ -1,7 +1,8 @@
 """One driver per run directory: a lease file with a heartbeat.
 
 Invariant: of two drivers on one directory at most one holds the lease, and a dead one's lease does
-not keep the next from starting for longer than `STALE_S`.
+not keep the next from starting for longer than `STALE_S`. A living one beats from `acquire` to
+`release` in a thread of its own, whatever else its process waits for.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -20,11 +23,16 @@ from uuid import uuid4
 import pyarrow as pa
 
 from runner.errors import RunFailed, UsageError
+from runner.record.manifest import MANIFEST
 from runner.record.storage import LocalStorage, Storage
+
+log = logging.getLogger(__name__)
 
 LEASE = "run.lock"
 BEAT_S = 5.0
-"""How often the holder must call `Lease.beat`."""
+"""Time between two heartbeats."""
+_HANG_S = 5.0
+"""Longest wait for a heartbeat under way: a place that hangs is left as it is."""
 STALE_S = 30.0
 """Age of the last heartbeat from which a driver on another machine counts as dead."""
 
@@ -49,41 +57,95 @@ class LeaseLost(RunFailed):
 
 
 class Lease:
-    """The right to write a run directory. Call `beat` every `BEAT_S` seconds, then `release`."""
+    """The right to write a run directory, kept by a heartbeat inside `beating`; then `release`."""
 
     def __init__(self, storage: Storage, holder: Holder, last_beat: float | None) -> None:
         self.storage = storage
         self.holder = holder
         self.last_beat = last_beat
         """Last sign of life of the dead driver that was taken over from; None if there was none."""
+        self._lost: LeaseLost | None = None
+        self._over = threading.Event()
+        self._beating = threading.Lock()
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat every `BEAT_S` seconds in a thread while the block runs. `check` tells its end."""
+        thread = threading.Thread(target=self._beat_on, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join(_HANG_S)
+
+    def check(self) -> None:
+        """Raise LeaseLost once another driver has taken over. Does not look at the place."""
+        if self._lost is not None:
+            raise self._lost
+
+    def guard(self) -> None:
+        """Look before something is written: the place must be there, and still be ours.
+
+        Raises LeaseLost, or OSError when neither lease nor manifest is there: a directory that was
+        moved away, or whose mount is gone, would be made anew and its rows be hidden later on.
+        """
+        if self._read() is None and not _is_there(self.storage, MANIFEST):
+            raise FileNotFoundError(2, "The run directory is gone, or its mount is")
 
     def beat(self, now: float | None = None) -> None:
         """Say that this driver lives. Raises LeaseLost when another one has taken over,
         RunFailed when it cannot be written.
 
-        Then nothing more may be written.
+        After a LeaseLost nothing more may be written.
         """
+        with self._beating:
+            if self._over.is_set():
+                return
+            try:
+                self.guard()
+                self.holder = replace(self.holder, beat_at=time.time() if now is None else now)
+                _write(self.storage, self.holder)
+            except OSError as error:
+                raise RunFailed(
+                    f"Cannot write {self.storage.place}/{LEASE}: {error}. Free space or restore "
+                    "the directory, then run again."
+                ) from error
+
+    def release(self) -> None:
+        """Give the directory free, if it is still ours. A place that is gone is left alone."""
+        self._over.set()
+        if not self._beating.acquire(timeout=_HANG_S):  # so would we
+            return
+        try:
+            holder = _read(self.storage)
+            if holder is not None and holder.token == self.holder.token:
+                self.storage.delete(LEASE)
+        except OSError as error:
+            log.warning("the lease of %s could not be given back: %s", self.storage.place, error)
+        finally:
+            self._beating.release()
+
+    def _beat_on(self) -> None:
+        while not self._over.wait(BEAT_S):
+            try:
+                self.beat()
+            except LeaseLost:
+                return  # it is kept for `check`
+            except RunFailed as error:  # what is wrong with the disk, the recorder will say
+                log.warning("%s", error)
+
+    def _read(self) -> Holder | None:
+        """The holder: we, or nobody. Raises LeaseLost when it is another driver."""
         other = _read(self.storage)
         if other is not None and other.token != self.holder.token:
-            raise LeaseLost(
+            self._lost = LeaseLost(
                 f"{self.storage.place} was taken over by the driver with pid {other.pid} on "
                 f"{other.host}, because this one gave no sign of life for {STALE_S:.0f} s. "
                 "This driver stops."
             )
-        self.holder = replace(self.holder, beat_at=time.time() if now is None else now)
-        try:
-            _write(self.storage, self.holder)
-        except OSError as error:
-            raise RunFailed(
-                f"Cannot write {self.storage.place}/{LEASE}: {error}. Free space or restore the "
-                "directory, then run again."
-            ) from error
-
-    def release(self) -> None:
-        """Give the directory free, if it is still ours."""
-        holder = _read(self.storage)
-        if holder is not None and holder.token == self.holder.token:
-            self.storage.delete(LEASE)
+            raise self._lost
+        return other
 
 
 def acquire(
@@ -175,6 +237,14 @@ def _read(storage: Storage) -> Holder | None:
         return Holder(**json.loads(bytes(storage.get(LEASE))))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _is_there(storage: Storage, path: str) -> bool:
+    try:
+        storage.get(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write(storage: Storage, holder: Holder) -> None:

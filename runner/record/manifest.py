@@ -19,6 +19,7 @@ import pyarrow as pa
 
 import runner
 from runner.errors import RunFailed
+from runner.masking import masked, masked_word
 from runner.record.storage import Storage
 
 MANIFEST = "run.json"
@@ -97,11 +98,12 @@ def begin(
 ) -> Manifest:
     """Open the next attempt and write it down; the lease must be held.
 
-    `engine` gives further versions. `last_beat` (seconds since the epoch, `Lease.last_beat`) says
-    when an attempt that never wrote its end was last alive. Whether `content` may differ from
-    before is the caller's to decide, with `compare`. Raises RunFailed when it cannot be written.
+    `config` is written without secrets. `engine` gives further versions. `last_beat` (seconds since
+    the epoch, `Lease.last_beat`) says when an attempt that never wrote its end was last alive.
+    Whether `content` may differ from before is the caller's to decide, with `compare`. Raises
+    RunFailed when it cannot be written.
     """
-    now = _now()
+    now, config = _now(), masked(config)
     manifest = load(storage) or Manifest(f"run-{uuid4().hex[:12]}", now, n, seed, config, content)
     for attempt in manifest.attempts:
         if attempt.exit is None:
@@ -178,7 +180,7 @@ def host() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "pid": os.getpid(),
-        "command": sys.argv,
+        "command": [masked_word(word) for word in sys.argv],
     }
 
 

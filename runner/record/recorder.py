@@ -6,13 +6,13 @@ that globs `<table>/*.parquet` never sees a row twice or a file half-written.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.episode import Status
 from runner.errors import RunFailed
 from runner.record import journal
 from runner.record.convert import Row, check_rows, to_fitting_table
@@ -20,6 +20,24 @@ from runner.record.recovery import recover
 from runner.record.schema import TABLES
 from runner.record.storage import Storage, storage_at
 from runner.record.table_writer import TableWriter
+
+
+class NotWritten(RunFailed):
+    """Rows could not be put into the run directory. They wait in memory; a flush tries again."""
+
+    def __init__(self, place: str, cause: OSError, waiting: int = 0) -> None:
+        """`waiting`: how many rows are only in memory."""
+        held = f" {waiting} rows wait in memory." if waiting else ""
+        self.what = f"Cannot write results to {place}: {cause}.{held}"
+        """The fault alone."""
+        super().__init__(
+            f"{self.what} What was flushed before is safe. Free space or restore the directory, "
+            "then run again with the same run_dir."
+        )
+
+
+def _unguarded() -> None:
+    """Whoever has no lease writes without a look."""
 
 
 class Recorder:
@@ -35,16 +53,22 @@ class Recorder:
         writer: str = "001",
         *,
         clock: Callable[[], float] = time.monotonic,
+        guard: Callable[[], None] = _unguarded,
+        index: journal.Index | None = None,
     ) -> None:
         """Open `run_dir`, first taking over what a crashed run left.
 
-        `writer` (letters and digits) names this attempt's files. `clock` gives seconds.
-        Raises RunFailed when the directory cannot be written.
+        `writer` (letters and digits) names this attempt's files. `clock` gives seconds. `guard` is
+        called before each writing and stops it by raising OSError or RunFailed: `Lease.guard`.
+        `index` is what a survey has filled.
+        Raises NotWritten when the directory cannot be written.
         """
         if not writer.isalnum() or not writer.isascii():
             raise ValueError(f"writer must be ASCII letters and digits, got {writer!r}")
         self.storage = storage_at(run_dir)
         self._clock = clock
+        self._guard = guard
+        self._index = index or journal.Index()
         self._rows = _no_rows()
         self._ended: set[str] = set()
         self._adding = threading.Lock()
@@ -56,7 +80,7 @@ class Recorder:
             for one in self._writers:
                 one.show()
         except OSError as error:
-            raise self._failure(error) from error
+            raise NotWritten(self.storage.place, error) from error
 
     def add(self, table: str, rows: Sequence[Row]) -> None:
         """Take rows. Raises ValueError for an unknown table or a row that does not fit it."""
@@ -89,7 +113,7 @@ class Recorder:
     def flush(self) -> None:
         """Put all rows taken so far on the disk, and make visible what has waited long enough.
 
-        Raises RunFailed when that fails; the rows stay in memory and the next flush tries again.
+        Raises NotWritten when that fails; the rows stay in memory and the next flush tries again.
         """
         with self._writing:
             self._flush()
@@ -97,33 +121,30 @@ class Recorder:
             self._promote([one for one in self._writers if one.due(now)])
 
     def close(self) -> None:
-        """Flush and make everything visible. Raises RunFailed like `flush`; may be repeated."""
+        """Flush and make everything visible. Raises NotWritten like `flush`; may be repeated."""
         with self._writing:
             self._flush()
             self._promote(self._writers)
             with self._adding:
                 self._closed = True
-            for table in TABLES:
-                self.storage.tidy(f"_tail/{table}")
-            self.storage.tidy("_tail")
+            with contextlib.suppress(OSError):  # all rows are visible: an empty directory may stay
+                for table in TABLES:
+                    self.storage.tidy(f"_tail/{table}")
+                self.storage.tidy("_tail")
 
-    def done(self, retry: Collection[Status] = ()) -> set[str]:
-        """Ids of all episodes that have ended, less those whose last end is in `retry`."""
-        return journal.done(self.storage, retry)
-
-    def attempts(self) -> dict[str, int]:
-        """Episode id → its highest attempt of which a step or the end was recorded."""
-        return journal.attempts(self.storage)
+    def survey(self) -> journal.Survey:
+        """What was written of each episode."""
+        return journal.survey(self.storage, self._index)
 
     def steps(
         self, of: Collection[str] | None = None, *, but: Collection[str] = ()
     ) -> journal.Steps:
         """Every step taken so far of the episodes `of`, less `but`; flushes, then reads.
 
-        One pass, however many episodes: ask for all at once. Raises RunFailed like `flush`.
+        One pass, however many episodes: ask for all at once. Raises NotWritten like `flush`.
         """
         self.flush()
-        return journal.steps(self.storage, of, but=but)
+        return journal.steps(self.storage, of, but=but, index=self._index)
 
     def steps_of(self, episode_id: str) -> list[dict[str, Any]]:
         """Every step taken so far of one episode, by attempt, ordinal, retry and seat."""
@@ -144,6 +165,7 @@ class Recorder:
             # The others wait for their episode's row, which was not taken yet.
             self._rows["seats"] = [row for row in seats if row["episode_id"] not in self._ended]
         try:
+            self._guard()
             for one in self._writers:
                 if rows := taken[one.table]:
                     fitting = to_fitting_table(rows, one.table, TABLES[one.table])
@@ -151,7 +173,8 @@ class Recorder:
                         one.append(fitting, self._clock())
                     taken[one.table] = []
         except OSError as error:
-            raise self._failure(error, sum(map(len, taken.values()))) from error
+            waiting = sum(map(len, taken.values()))
+            raise NotWritten(self.storage.place, error, waiting) from error
         finally:
             with self._adding:
                 for table, rows in taken.items():
@@ -162,14 +185,7 @@ class Recorder:
             for one in writers:
                 one.promote()
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError, waiting: int = 0) -> RunFailed:
-        held = f" {waiting} rows wait in memory." if waiting else ""
-        return RunFailed(
-            f"Cannot write results to {self.storage.place}: {error}.{held} What was flushed before "
-            "is safe. Free space or restore the directory, then run again with the same run_dir."
-        )
+            raise NotWritten(self.storage.place, error, self.waiting) from error
 
 
 def _no_rows() -> dict[str, list[Row]]:

@@ -5,6 +5,7 @@ Invariant: a file is seen whole or not at all, and is on the disk when `put` ret
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -92,7 +93,8 @@ class LocalStorage:
             self._write(hidden, data)
             self._rename(hidden, target)
         except OSError:
-            hidden.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what ails the first may ail this too
+                hidden.unlink(missing_ok=True)
             raise
         self._sync(target.parent)
 

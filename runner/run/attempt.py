@@ -13,17 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.cluster import Crew, Node, Replica
-from runner.episode import EpisodeSpec
 from runner.errors import RunFailed, RunnerError
-from runner.record import BEAT_S, Lease, LeaseLost, Manifest, Recorder, Storage, manifest
+from runner.record import Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
 from runner.run.desk import Desk
 from runner.run.driver import Driver
+from runner.run.found import Found
 from runner.run.plan import Plan
 from runner.run.signals import INTERRUPTED, TERMINATED, listening
 from runner.scheduler import SlotScheduler
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,9 @@ class Attempt:
     terminal: Terminal
     crew: Crew
     manifest: Manifest
-    left: list[EpisodeSpec]
+    found: Found
+    """What is left to play."""
     size: Size
-    anew: frozenset[str] = frozenset()
-    """Episodes that are played without their record."""
     _signals: int = 0
     _code: int = 0
     _taken_over: bool = False
@@ -69,10 +70,12 @@ class Attempt:
 
     async def play(self) -> Ending:
         """Play what is left. Errors become the ending; bugs propagate, after everything stopped."""
-        recorder = Recorder(self.storage, self.manifest.writer)
+        recorder = Recorder(
+            self.storage, self.manifest.writer, guard=self.lease.guard, index=self.found.index
+        )
         self._driver = Driver(
             self.plan,
-            self.left,
+            self.found.left,
             SlotScheduler(
                 slots=self.plan.config.scheduler.slots,
                 max_attempts=self.plan.config.scheduler.max_attempts,
@@ -80,8 +83,8 @@ class Attempt:
             ),
             self.crew,
             recorder,
-            attempts=recorder.attempts(),
-            anew=self.anew,
+            attempts=self.found.attempts,
+            anew=self.found.anew,
         )
         ending = Ending("failed: a bug in runner", 1)
         with listening(self._interrupt, self._terminate):
@@ -125,20 +128,21 @@ class Attempt:
         if self._signals:  # it came in the very first moment
             self._stop_now()
         display = asyncio.create_task(self.terminal.watch(self._driver.board, self.plan.name))
-        beat = asyncio.create_task(self._beat())
+        lease = asyncio.create_task(self._keep_lease())
         try:
-            done, _ = await asyncio.wait({playing, beat}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({playing, lease}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except asyncio.CancelledError:
             if not self._signals:
                 raise
         except RunnerError as error:
+            self._taken_over = isinstance(error, LeaseLost)
             return Ending(f"failed: {error}", 1, error)
         finally:
-            for task in (playing, display, beat):
+            for task in (playing, display, lease):
                 task.cancel()
-            ends = await asyncio.gather(display, playing, beat, return_exceptions=True)
+            ends = await asyncio.gather(display, playing, lease, return_exceptions=True)
             if isinstance(ends[0], Exception):  # a terminal that is gone is no reason to stop
                 log.warning("the display ended: %r", ends[0])
         if self._signals:
@@ -147,17 +151,11 @@ class Attempt:
             raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
         return Ending("finished", 0)
 
-    async def _beat(self) -> None:
-        """Keep the lease. Raises LeaseLost when it is lost; then nothing may be written."""
+    async def _keep_lease(self) -> None:
+        """Raises LeaseLost once another driver has taken over; then nothing may be written."""
         while True:
-            await asyncio.sleep(BEAT_S)
-            try:
-                await asyncio.to_thread(self.lease.beat)
-            except LeaseLost:
-                self._taken_over = True
-                raise
-            except RunFailed as error:  # what is wrong with the disk, the recorder will say
-                log.warning("%s", error)
+            await asyncio.sleep(_LOOK_S)
+            self.lease.check()
 
     def _stop_asked(self, now: bool) -> None:
         """From another shell: as Ctrl-C does, or as a second one does."""

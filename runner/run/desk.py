@@ -101,7 +101,9 @@ class Desk:
         servers = self._driver.board.servers
         if server_id not in servers:
             raise UsageError(f"There is no server {server_id}.{near_miss(server_id, servers)}")
-        model = servers[server_id].model
+        model, state = servers[server_id].model, servers[server_id].state
+        if state not in ("up", "starting", "down"):
+            raise UsageError(f"{server_id} is {state} already.")
         others = [
             view
             for name, view in servers.items()

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from runner.cluster import Crew, Node, Replica
 from runner.episode import EpisodeSpec, Status
 from runner.errors import RunFailed
+from runner.record import NotWritten
 from runner.run.board import Board
 from runner.run.fleet import Fleet
 from runner.run.hands import Hands
@@ -48,8 +49,6 @@ from runner.worker.rows import Row, identity
 
 log = logging.getLogger(__name__)
 
-_FULL_DISK_S = 120.0
-"""How long rows wait in memory for a place to be written to before the run stops."""
 _SET_ASIDE_IN_A_ROW = 5
 """Episodes set aside with none ending in between: then it is the place that is broken."""
 
@@ -253,20 +252,28 @@ class Driver:
         )
 
     async def _flush(self) -> None:
-        """Write rows down once in `record.flush_s`. A full disk has some time to be cleared."""
+        """Write rows down once in `record.flush_s`. A full or vanished disk has
+        `record.patience_s` to come back. Raises NotWritten when it does not, LeaseLost at once."""
+        record = self.plan.config.record
         failing_since: float | None = None
         while True:
-            await asyncio.sleep(self.plan.config.record.flush_s)
+            await asyncio.sleep(record.flush_s)
             try:
                 await asyncio.to_thread(self._rows.flush)
-                failing_since = None
-            except RunFailed as error:
+            except NotWritten as error:
                 now = time.monotonic()
                 if failing_since is None:
                     failing_since = now
-                    self.board.note(f"{error} Trying again for {_FULL_DISK_S:g} s.")
-                elif now - failing_since > _FULL_DISK_S:
+                    self.board.note(
+                        f"{error.what} Free space or restore the directory: the run waits for "
+                        f"{record.patience_s:g} s, then it stops."
+                    )
+                elif now - failing_since > record.patience_s:
                     raise
+            else:
+                if failing_since is not None:
+                    self.board.note("Results are written again; nothing was lost.")
+                failing_since = None
 
     def take(self, report: Report) -> None:
         """Record what a worker reports."""

@@ -12,9 +12,10 @@ import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
-from runner.cluster import Crew, Node, Replica, ServerHandle, Want, place
+from runner.cluster import Crew, HeadGone, Node, Replica, ServerHandle, Want, aside, place
 from runner.config import EngineConfig, ModelConfig
 from runner.engine import EngineStats
 from runner.errors import EngineError, EngineStalled, RunFailed, RunnerError, UsageError
@@ -36,7 +37,6 @@ _FIRST_STARTS = 2
 _SHORT_LIFE_S = 60.0
 _LONGEST_WAIT_S = 30.0
 _LOOKS = 5
-_HEAD_S = 20.0
 _HOPEFUL = ("up", "starting", "down", "draining")
 """States of servers that serve, or may again."""
 
@@ -77,6 +77,8 @@ class Fleet:
         self._suspects: set[str] = set()
         self._retiring: set[str] = set()
         """To be stopped once they are empty."""
+        self._resting: set[str] = set()
+        """Nodes with a server that was drained: they get no other, whoever else joins or leaves."""
         self._known: frozenset[str] = frozenset()
         """Nodes at the last look."""
         self._unsettled = 0
@@ -132,7 +134,9 @@ class Fleet:
         self._suspects.add(server_id)
 
     def retire(self, server_id: str) -> None:
-        """Stop a server once it holds no episode any more. Its place is not used again."""
+        """Stop a server once it holds no episode any more. Its nodes get no new server: whoever
+        drains one wants them for something else. Should they leave and come back, they are new."""
+        self._resting |= self._standing[server_id].node_ids
         self._board.servers[server_id].state = "draining"
         self._retiring.add(server_id)
 
@@ -158,7 +162,7 @@ class Fleet:
     async def _let_go(self, server_id: str, handle: ServerHandle | None) -> None:
         if handle is not None:
             await handle.stop()
-        self._crew.release(server_id)
+        await aside(self._crew.release, server_id)
 
     def _enlist(self, replica: Replica) -> str:
         server_id = f"server-{self._numbered}"
@@ -192,19 +196,12 @@ class Fleet:
                 self._grow(await self._nodes() if lost else nodes)
 
     async def _nodes(self) -> list[Node]:
-        """Raises RunFailed when the cluster does not answer: Ray itself would end this process."""
-        try:
-            async with asyncio.timeout(_HEAD_S):
-                return await asyncio.to_thread(self._crew.nodes)
-        except TimeoutError as error:
-            raise RunFailed(
-                f"The head of the Ray cluster has not answered for {_HEAD_S:g} s. Nothing that was "
-                "received is lost: start the cluster again and go on with the same run_dir."
-            ) from error
+        return await aside(self._crew.nodes)
 
     def _grow(self, nodes: Sequence[Node]) -> None:
         """Place what there is room for now."""
-        for replica in place(self._wants, nodes, list(self._standing.values())):
+        able = [node for node in nodes if node.node_id not in self._resting]
+        for replica in place(self._wants, able, list(self._standing.values())):
             server_id = self._enlist(replica)
             self._board.note(f"{server_id} of {replica.model} is added to the run")
             self._begin(server_id)
@@ -256,7 +253,8 @@ class Fleet:
         view.state, view.stats, view.lives = "starting", None, life + 1
         view.up_since = None
         model, engine = self._models[view.model], self._engines[view.model]
-        server = self._crew.server(view.server_id, replica, engine, model, life=life)
+        hire = partial(self._crew.server, view.server_id, replica, engine, model, life=life)
+        server = await aside(hire)
         self._handles[view.server_id] = server
         try:
             view.info = await server.start()
@@ -267,6 +265,8 @@ class Fleet:
                 ServerUp(view.server_id, view.model, view.info.slots, again=life > 0)
             )
             await self._sample(server, view)
+        except HeadGone:
+            raise
         except RunnerError as error:
             view.state, view.stats = "down", None
             self._listener.observe(ServerDown(view.server_id))

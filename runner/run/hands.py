@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Protocol
 
-from runner.cluster import ActorDied, Crew, WorkerHandle
+from runner.cluster import ActorDied, Crew, WorkerHandle, aside
 from runner.errors import RunFailed, RunnerError
 from runner.run.board import Board
 from runner.scheduler import Event, WorkerDown, WorkerUp
@@ -54,7 +55,7 @@ class Hands:
         """Keep one worker alive and take its reports; give it up when it does not stay up."""
         lives = failures = 0
         while failures <= _RESTARTS:
-            worker = self._crew.worker(index, self._job, life=lives)
+            worker = await aside(partial(self._crew.worker, index, self._job, life=lives))
             self.workers[worker.worker_id] = worker
             begun = time.monotonic()
             try:
@@ -90,25 +91,26 @@ class Hands:
             await worker.kill()
 
     async def _listen(self, worker: WorkerHandle) -> None:
-        """Take a worker's reports until it dies. Raises ActorDied."""
-        self._take(worker.worker_id, await self._collect(worker, 0))
-        self._listener.observe(WorkerUp(worker.worker_id, self._slots))
-        silences = 0
+        """Take a worker's reports until it dies. Raises ActorDied, also for one that is silent."""
+        silences, up = 0, False
         while True:
             try:
                 async with asyncio.timeout(_SILENT_S):
-                    report = await self._collect(worker, _COLLECT_S)
+                    report = await self._collect(worker, _COLLECT_S if up else 0)
             except TimeoutError as error:
                 silences += 1
                 self._board.note(
-                    f"{worker.worker_id} has not answered for {silences * _SILENT_S:g} s: does a "
-                    "game compute without end?"
+                    f"{worker.worker_id} has not answered for {silences * _SILENT_S:g} s: "
+                    + ("does a game compute without end?" if up else "its process does not start")
                 )
                 if silences == _SILENCES:
                     raise ActorDied("it does not answer") from error
-            else:
-                silences = 0
-                self._take(worker.worker_id, report)
+                continue
+            silences = 0
+            self._take(worker.worker_id, report)
+            if not up:
+                up = True
+                self._listener.observe(WorkerUp(worker.worker_id, self._slots))
 
     async def _collect(self, worker: WorkerHandle, wait_s: float) -> Report:
         return await worker.collect(wait_s, self._heard.get(worker.worker_id, 0))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -28,21 +27,22 @@ from runner.cluster import (
 )
 from runner.config import RunConfig, plain
 from runner.engine import prepare, version
-from runner.episode import EpisodeSpec, Status
-from runner.errors import UsageError
+from runner.episode import ENDED_WELL
+from runner.errors import RunnerError, UsageError
 from runner.record import (
     Lease,
     Storage,
     acquire,
     check_writable,
     compare,
-    journal,
     manifest,
     storage_at,
 )
 from runner.report import show, summarise
 from runner.run.attempt import Attempt, Ending, Size
 from runner.run.console import Terminal, show_json
+from runner.run.found import Found, look
+from runner.run.logs import logging_to
 from runner.run.plan import Plan, make_plan
 from runner.run.preview import preview
 from runner.run.preview import show as show_preview
@@ -52,7 +52,6 @@ _DISMISS_S = 5.0
 _ROOM_S = 60.0
 """How long a run waits for other jobs to make room."""
 _LOOK_S = 1.0
-_ENDED_WELL = (Status.finished, Status.limit)
 
 
 def run(
@@ -75,12 +74,13 @@ def run(
         lease = acquire(storage)
         opened.callback(_remove_if_empty, plan.run_dir)
         opened.callback(lease.release)
+        opened.enter_context(lease.beating())
         return _run_in(storage, lease, plan, terminal, config_text, list(words))
 
 
 def _preview(plan: Plan, terminal: Terminal) -> int:
     """Say what the run would start, and start nothing. Raises UsageError when there is no room."""
-    _announce(terminal, plan, len(plan.specs))
+    _announce(terminal, plan)
     with _connected(plan) as connection:
         terminal.say(f"{connection}")
         plan = plan.settled(connection.gpus)
@@ -112,12 +112,11 @@ def _run_in(
     words: list[str],
 ) -> int:
     _refuse_changes(storage, plan)
-    done = journal.done(storage)
-    failed = _failed(storage, plan, done)
-    left = [spec for spec in plan.specs if spec.id not in done or spec.id in failed]
-    begun = journal.attempts(storage).keys() - done
-    _announce(terminal, plan, len(left), failed, sum(spec.id in begun for spec in left))
-    if not left:
+    found = look(storage, plan)
+    _announce(terminal, plan)
+    if line := str(found):
+        terminal.say(line)
+    if not found.left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
     _prepare(plan, terminal)
     with _connected(plan) as connection:
@@ -131,8 +130,7 @@ def _run_in(
             plan,
             terminal,
             connection,
-            left,
-            _anew(storage, failed),
+            found,
             config_text,
             words,
         )
@@ -163,15 +161,14 @@ def _attempt(
     plan: Plan,
     terminal: Terminal,
     connection: Connection,
-    left: list[EpisodeSpec],
-    anew: frozenset[str],
+    found: Found,
     config_text: str,
     words: list[str],
 ) -> Ending:
     """Hire a crew, open the attempt in the manifest, and play."""
     log_dir = _log_dir(storage, plan)
     crew = Crew(plan.name, log_dir, loopback=connection.alone)
-    size = _size(plan, connection, terminal, lease)
+    size = _size(plan, connection, terminal)
     lease.beat()  # nothing is written by a driver that was taken over from
     _say_what_starts(terminal, plan, size)
     try:
@@ -188,8 +185,8 @@ def _attempt(
             last_beat=lease.last_beat,
         )
         plan = plan.named(opened.run_id)
-        attempt = Attempt(storage, lease, plan, terminal, crew, opened, left, size, anew)
-        with _logging_to(f"{log_dir}/driver.log"):
+        attempt = Attempt(storage, lease, plan, terminal, crew, opened, found, size)
+        with logging_to(f"{log_dir}/driver.log"):
             return asyncio.run(attempt.play())
     finally:
         dismissing = threading.Thread(target=crew.dismiss, daemon=True)
@@ -214,24 +211,7 @@ def _refuse_changes(storage: Storage, plan: Plan) -> None:
         )
 
 
-def _failed(storage: Storage, plan: Plan, done: Collection[str]) -> set[str]:
-    """Episodes that ended and are to be played again (`retry=failed`)."""
-    if plan.config.resume.retry == "none":
-        return set()
-    kinds = (Status.game_error, Status.model_fault, Status.infra_error)
-    return set(done) - journal.done(storage, retry=kinds)
-
-
-def _anew(storage: Storage, failed: Collection[str]) -> frozenset[str]:
-    """Those whose recorded replies would only make them fail again."""
-    if not failed:
-        return frozenset()
-    return frozenset(failed) - journal.done(storage, retry=(Status.model_fault,))
-
-
-def _announce(
-    terminal: Terminal, plan: Plan, left: int, failed: Collection[str] = (), begun: int = 0
-) -> None:
+def _announce(terminal: Terminal, plan: Plan) -> None:
     config, total = plan.config, len(plan.specs)
     players = ", ".join(plan.models) or "random players"
     terminal.say(f"{plan.job.rules_id} × {total} on {players}, seed {config.seed} → {plan.run_dir}")
@@ -239,12 +219,6 @@ def _announce(
         terminal.say(
             f"Each follows episode {plan.parent.episode} up to turn {plan.parent.turn}: "
             f"{len(plan.parent.rows)} replies are taken from it"
-        )
-    if left < total or failed or begun:
-        again = f", {len(failed)} of them again" if failed else ""
-        again += f", {begun} of them from their recorded replies" if begun else ""
-        terminal.say(
-            f"{total - left} of {total} episodes are finished already, {left} to play{again}"
         )
 
 
@@ -279,7 +253,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _size(plan: Plan, connection: Connection, terminal: Terminal, lease: Lease) -> Size:
+def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:
     """Where the servers go, and one worker for each of them unless configured.
 
     Raises UsageError when there is no room for what is needed at least: at once if there never
@@ -297,7 +271,6 @@ def _size(plan: Plan, connection: Connection, terminal: Terminal, lease: Lease) 
             terminal.say(f"Waiting for room: {problem}")
             waiting = True
         time.sleep(_LOOK_S)
-        lease.beat()
         nodes = list_nodes()
         replicas = place(plan.wants, nodes)
     cpus = max(1, int(connection.cpus))
@@ -320,26 +293,14 @@ def _log_dir(storage: Storage, plan: Plan) -> str:
     return str((local / "logs").resolve())
 
 
-@contextlib.contextmanager
-def _logging_to(path: str) -> Iterator[None]:
-    """The driver's log goes to a file: the terminal belongs to the display."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    ours = logging.getLogger("runner")
-    ours.addHandler(handler)
-    ours.propagate = False
-    try:
-        yield
-    finally:
-        ours.removeHandler(handler)
-        ours.propagate = True
-        handler.close()
-
-
 def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) -> int:
     """Show the summary; return the exit code, or raise what the attempt failed of."""
-    summary = summarise(storage)
+    try:
+        summary = summarise(storage)
+    except (RunnerError, OSError):
+        if ending.error is None:
+            raise
+        raise ending.error from None  # that there is nothing to read has the same reason
     if terminal.display != "none":
         with contextlib.suppress(OSError):  # a reader that is gone
             show(summary, terminal.console)
@@ -349,5 +310,5 @@ def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) ->
         terminal.say(f"To go on: python -m runner run_dir={plan.run_dir}", "bold")
     if ending.error is not None:
         raise ending.error
-    ended_well = sum(summary.episodes.by_status.get(s, 0) for s in _ENDED_WELL)
+    ended_well = sum(summary.episodes.by_status.get(s, 0) for s in ENDED_WELL)
     return ending.code or (0 if ended_well else 1)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from runner.cluster import ActorDied, WorkerHandle
 from runner.errors import RunFailed
+from runner.record import NotWritten
 from runner.worker import Play, Reroute
 from runner.worker.rows import Row
 
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 
 Order = Play | Reroute
 _DISK_RETRY_S = 2.0
+_READS = 10
+"""Tries to read the record before what is wrong with it stops the run."""
+_READS_AT_ONCE = 2
+"""However many workers wait: a slow store must leave threads to others."""
 
 
 class Steps(Protocol):
@@ -48,6 +53,7 @@ class Outbox:
         self._records = records
         self._inherited = list(inherited)
         self._anew = set(anew)
+        self._reading = asyncio.Semaphore(_READS_AT_ONCE)
         self._waiting: dict[str, list[Order]] = {}
         self._posting: dict[str, asyncio.Task[None]] = {}
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,9 +109,16 @@ class Outbox:
         ]
 
     async def _read(self, episodes: Collection[str]) -> Steps:
+        tried = 0
         while True:
             try:
-                return await asyncio.to_thread(self._records.steps, episodes)
-            except RunFailed as error:  # a full disk: the flush decides when it has lasted too long
+                async with self._reading:
+                    return await asyncio.to_thread(self._records.steps, episodes)
+            except NotWritten as error:  # the flush decides when it has lasted too long
                 log.warning("%s", error)
-                await asyncio.sleep(_DISK_RETRY_S)
+            except (RunFailed, OSError) as error:
+                tried += 1
+                if tried == _READS:
+                    raise
+                log.warning("%s", error)
+            await asyncio.sleep(_DISK_RETRY_S)

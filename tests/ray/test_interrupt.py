@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -125,11 +126,14 @@ def test_after_kill_9_the_same_command_goes_on(start: Start, tmp_path: Path) -> 
     again = start(*options)
     assert again.wait() == 0, again.output
     assert "episodes are finished already" in again.output
+    saved = re.search(r"from their recorded replies: ([\d,]+) calls need not", again.output)
+    assert saved, again.output
     assert ended(tmp_path / "out") == 24
     assert exits(tmp_path / "out") == ["lost", "finished"]
     assert count("count(*)", tmp_path / "out", "episodes") == 24
     assert_no_reply_was_asked_for_twice(tmp_path / "out")
-    assert count("sum(replayed_steps)", tmp_path / "out", "episodes") > 0
+    replayed = count("sum(replayed_steps)", tmp_path / "out", "episodes")
+    assert replayed == int(saved[1].replace(",", "")) > 0
 
 
 def test_a_second_driver_on_the_directory_is_refused(start: Start) -> None:

@@ -111,7 +111,10 @@ def test_what_a_call_waited_for_is_asked_and_read() -> None:
     assert with_it["return_meta_info"] is True
     assert "return_meta_info" not in without
     meta = {"queue_time": 0.5, "num_retractions": 2, "cached_tokens": 64}
-    answer = {"choices": [{"message": {"content": "hello"}, "meta_info": meta}]}
+    answer = {
+        "choices": [{"message": {"content": "hello"}, "meta_info": meta}],
+        "usage": {"prompt_tokens": 70},
+    }
     reply = read_reply(answer, latency_s=1.0)
     assert (reply.queue_s, reply.retractions, reply.cached_tokens) == (0.5, 2, 64)
 

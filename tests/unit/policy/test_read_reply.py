@@ -130,3 +130,22 @@ async def test_a_connection_is_not_waited_for_as_long_as_a_reply() -> None:
         assert isinstance(timeout, openai.Timeout)
         assert (timeout.connect, timeout.read) == (connect, timeout_s)
         await client.close()
+
+
+def test_cached_tokens_are_a_part_of_the_prompts_whatever_is_said() -> None:
+    answer = {
+        "choices": [{"message": {"content": "hello"}}],
+        "usage": {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 2**40}},
+    }
+    assert read_reply(answer, latency_s=1.0).cached_tokens == 7
+
+
+@pytest.mark.parametrize("depth", [10, 100_000])
+def test_what_is_nested_beyond_reason_is_no_completion(depth: int) -> None:
+    raw: list[object] = []
+    for _ in range(depth):
+        raw = [raw]
+    with pytest.raises(CallFailed, match="no chat completion"):
+        read_reply({"choices": raw}, latency_s=1.0)
+    while raw:  # Python would free it by recursion
+        raw = raw.pop()  # type: ignore[assignment]

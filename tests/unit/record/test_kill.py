@@ -41,6 +41,6 @@ def test_kill_minus_nine(tmp_path: Path) -> None:
         recorder = Recorder(run_dir, "002")
         steps = read(storage_at(run_dir), "steps", ["ordinal"]).column(0).to_pylist()
         assert len(steps) == len(set(steps)) and set(range(last + 1)) <= set(steps)
-        assert {str(number) for number in range(last + 1)} <= recorder.done()
+        assert {str(number) for number in range(last + 1)} <= recorder.survey().done()
         seats = read(storage_at(run_dir), "seats", ["episode_id"]).column(0).to_pylist()
-        assert len(seats) == len(set(seats)) == len(recorder.done())
+        assert len(seats) == len(set(seats)) == len(recorder.survey().done())

@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runner.errors import RunFailed, UsageError
-from runner.record import acquire, check_writable, storage_at
+from runner.record import LeaseLost, acquire, check_writable, storage_at
+from runner.record import lease as module
 from runner.record.lease import LEASE
+from runner.record.manifest import MANIFEST
 
 
 def edit(run_dir: Path, **changes: object) -> None:
@@ -113,3 +117,71 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything(tmp_path:
 def test_an_unknown_kind_of_place_is_refused() -> None:
     with pytest.raises(UsageError, match="ftp://there/run cannot be opened"):
         storage_at("ftp://there/run")
+
+
+def test_a_driver_that_waits_for_something_long_keeps_beating(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEAT_S", 0.01)
+    lease = acquire(storage_at(tmp_path), now=lambda: 100.0)
+    with lease.beating():
+        until(lambda: lease.holder.beat_at > 100.0)  # this thread does nothing for the lease
+        first = lease.holder.beat_at
+        until(lambda: lease.holder.beat_at > first)
+    lease.release()
+    lease.beat()
+    assert not (tmp_path / LEASE).exists(), "a heartbeat after the release"
+
+
+def test_the_thread_keeps_what_it_heard_of_a_takeover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEAT_S", 0.01)
+    lease = acquire(storage_at(tmp_path))
+    lease.check()
+    with lease.beating():
+        edit(tmp_path, token="other", host="far")
+        until(lambda: lease._lost is not None)
+    with pytest.raises(LeaseLost, match="on far"):
+        lease.check()
+    with pytest.raises(LeaseLost):
+        lease.guard()
+
+
+def test_a_directory_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    lease = acquire(storage_at(home))
+    (home / MANIFEST).write_text("{}")
+    lease.guard()
+    (home / LEASE).unlink()
+    lease.beat()  # by somebody's hand: it is written again
+    home.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="its mount is"):
+        lease.guard()
+    with pytest.raises(RunFailed, match="Cannot write"):
+        lease.beat()
+    lease.release()
+    assert not home.exists()
+    (tmp_path / "elsewhere").rename(home)
+    lease.guard()
+
+
+def test_a_place_that_cannot_be_read_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = acquire(storage_at(tmp_path))
+
+    def stale(*_: object) -> None:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(lease.storage, "get", stale)
+    with pytest.raises(RunFailed, match="Stale file handle"):
+        lease.beat()
+    lease.release()
+
+
+def until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

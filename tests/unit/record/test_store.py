@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from runner.episode import Status
 from runner.errors import RunFailed
 from runner.record import TABLES, Recorder, read, storage_at
+from runner.record.journal import Survey
 from runner.record.sample import episode, row, seat, step
 from runner.record.storage import RemoteStorage
 from runner.record.table_writer import patience
@@ -150,7 +151,7 @@ def test_a_crash_at_any_file_operation_loses_nothing_flushed(tmp_path: Path) -> 
         episodes = read(recorder.storage, "episodes", ["episode_id"]).column(0).to_pylist()
         seats = read(recorder.storage, "seats", ["episode_id"]).column(0).to_pylist()
         assert sorted(seats) == sorted(episodes), die_at
-        assert recorder.done() == set(episodes)
+        assert recorder.survey().done() == set(episodes)
         assert set(ended) <= set(everything(run_dir, "episodes")), die_at
         assert not list(run_dir.rglob("*.tmp")) and not list(run_dir.rglob("*.arrow")), die_at
 
@@ -215,7 +216,7 @@ def test_a_full_disk_keeps_the_rows_and_says_so(tmp_path: Path) -> None:
     storage.full = False
     recorder.close()
     assert globbed(tmp_path) == [0, 1, 2]
-    assert recorder.done() == {"a"}
+    assert recorder.survey().done() == {"a"}
 
 
 def test_a_promotion_that_failed_is_done_again_without_doubling(tmp_path: Path) -> None:
@@ -289,12 +290,30 @@ def test_done_and_attempts_across_attempts(tmp_path: Path) -> None:
     first.end(episode("c", status="infra_error", attempt=3), [])
     first.close()
     second = Recorder(tmp_path, "002")
-    assert second.done() == {"a", "c"}
-    assert second.done(retry={Status.infra_error}) == {"a"}
-    assert second.attempts() == {"a": 1, "b": 2, "c": 3}
+    assert second.survey().done() == {"a", "c"}
+    assert second.survey().done(retry={Status.infra_error}) == {"a"}
+    assert [second.survey().attempt(one) for one in "abcd"] == [1, 2, 3, 0]
     second.end(episode("c", attempt=4), [])
     second.flush()
-    assert second.done(retry={Status.infra_error}) == {"a", "c"}
+    assert second.survey().done(retry={Status.infra_error}) == {"a", "c"}
+
+
+def test_replies_are_counted_once_and_of_those_to_play_alone(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.add("steps", [step("a", n, server_id="s") for n in range(5)])
+    recorder.end(episode("a"), [])
+    recorder.add("steps", [step("b", n, server_id="s") for n in range(3)])
+    recorder.add("steps", [step("b", 1, attempt=2, server_id="s")])  # asked again
+    recorder.add("steps", [step("b", 1, retry=1, attempt=2, server_id="s"), step("b", 9)])
+    recorder.add("steps", [step("c", 0, server_id="s")])
+    recorder.end(episode("c", status="game_error"), [])
+    recorder.close()
+    recorder = Recorder(tmp_path, "002")
+    recorder.add("steps", [step("b", 4, seat="Bob", server_id="s")])
+    recorder.flush()
+    found = recorder.survey()
+    assert found.begun == {"b": (2, 5), "c": (1, 1)}
+    assert (found.replies("abcd"), found.replies("a"), found.attempt("b")) == (6, 0, 2)
 
 
 def test_steps_are_given_as_taken_also_before_they_are_flushed(tmp_path: Path) -> None:
@@ -314,7 +333,7 @@ def test_steps_are_given_as_taken_also_before_they_are_flushed(tmp_path: Path) -
 
 def test_a_run_without_steps_has_none(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
-    assert recorder.steps_of("a") == [] and recorder.done() == set() and recorder.attempts() == {}
+    assert recorder.steps_of("a") == [] and recorder.survey() == Survey({}, {})
 
 
 def test_the_same_writer_may_come_again(tmp_path: Path) -> None:
@@ -349,7 +368,7 @@ def test_a_damaged_segment_is_named_with_the_cure(tmp_path: Path, cut: int) -> N
     path = next(p for p in (tmp_path / "episodes").iterdir() if "000001" in p.name)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(RunFailed, match=f"{path.name} cannot be read.*move it away"):
-        recorder.done()
+        recorder.survey().done()
 
 
 def test_odd_values_are_bent_and_not_fatal(tmp_path: Path) -> None:

@@ -323,3 +323,30 @@ async def test_an_order_that_cannot_be_delivered_stops_the_run(crew: FakeCrew) -
         async with asyncio.timeout(10):
             await driver.play(workers=1)
     await driver.stop()
+
+
+async def test_a_worker_that_never_starts_is_replaced(
+    crew: FakeCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.run.hands._SILENT_S", 0.05)
+    monkeypatch.setattr("runner.run.hands._LONGEST_WAIT_S", 0.05)
+    driver, rows, specs = driver_of(crew, "Quick", 5)
+    hire = crew.worker
+
+    def hire_stillborn(index: int, job: Job, *, life: int) -> Hand:
+        hand = hire(index, job, life=life)
+
+        async def collect(wait_s: float, ack: int) -> Report:
+            await hand.dead.wait()  # as an actor whose process hangs before it answers
+            raise ActorDied("killed")
+
+        if life == 0:
+            hand.collect = collect  # type: ignore[method-assign]
+        return hand
+
+    crew.worker = hire_stillborn  # type: ignore[method-assign]
+    async with asyncio.timeout(20):
+        await driver.play(workers=1)
+        await driver.stop()
+    assert rows.ends.keys() == {spec.id for spec in specs}
+    assert any("its process does not start" in note for note in driver.board.notes)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner.cluster import ActorDied, Node, Replica, ServerInfo, Want, place
+from runner.cluster.head import expect_head, head_gone
 from runner.config import LlamaCppEngine, ModelConfig
 from runner.engine import Demand, EngineStats
 from runner.errors import EngineError, EngineStalled, RunFailed, UsageError
@@ -236,7 +237,7 @@ async def test_a_start_that_takes_long_to_fail_is_no_long_life(
 async def test_a_head_that_does_not_answer_stops_the_run(
     rig: MakeRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_HEAD_S", 0.1)
+    monkeypatch.setattr("runner.cluster.head.HEAD_S", 0.1)
     fleet = rig("a")
     await fleet.until(lambda: fleet.state() == "up")
     silent = threading.Event()
@@ -244,6 +245,8 @@ async def test_a_head_that_does_not_answer_stops_the_run(
     failure = await fleet.fails()
     silent.set()
     assert isinstance(failure, RunFailed) and "head of the Ray cluster" in str(failure)
+    assert head_gone()
+    expect_head()
 
 
 async def test_servers_follow_the_nodes(rig: MakeRig) -> None:
@@ -251,8 +254,8 @@ async def test_servers_follow_the_nodes(rig: MakeRig) -> None:
     await fleet.until(lambda: fleet.state("server-1") == "up")
     del fleet.crew.cluster[1]
     await fleet.until(lambda: fleet.state("server-1") == "lost")
-    assert ServerDown("server-1") in fleet.ears.events
-    assert fleet.crew.released == ["server-1"]
+    await fleet.until(lambda: ServerDown("server-1") in fleet.ears.events)
+    await fleet.until(lambda: fleet.crew.released == ["server-1"])
     fleet.crew.cluster.append(node("c"))
     await fleet.until(lambda: ("server-2", False) in fleet.ears.ups())
     assert fleet.board.gpus == 2
@@ -283,3 +286,20 @@ async def test_a_place_that_somebody_else_took_is_sought_again(rig: MakeRig) -> 
     await fleet.until(lambda: fleet.state() == "lost")
     fleet.crew.taken = False
     await fleet.until(lambda: any(state == "up" for state in map(fleet.state, fleet.board.servers)))
+
+
+async def test_a_drained_servers_node_is_left_alone_until_it_comes_back(rig: MakeRig) -> None:
+    fleet = rig("a", "b")
+    await fleet.until(lambda: fleet.state("server-0") == fleet.state("server-1") == "up")
+    (drained,) = fleet.fleet._standing["server-0"].node_ids
+    fleet.fleet.retire("server-0")
+    await fleet.until(lambda: fleet.state("server-0") == "drained")
+    fleet.crew.cluster.append(node("c"))
+    await fleet.until(lambda: ("server-2", False) in fleet.ears.ups())
+    assert fleet.fleet._standing["server-2"].node_ids == {"c"}
+    await asyncio.sleep(0.3)
+    assert len(fleet.crew.lives) == 3, "the drained node was filled again"
+    rest = [one for one in fleet.crew.cluster if one.node_id != drained]
+    fleet.crew.cluster = [*rest, node("back")]
+    await fleet.until(lambda: ("server-3", False) in fleet.ears.ups())
+    assert fleet.fleet._standing["server-3"].node_ids == {"back"}
