@@ -82,6 +82,7 @@ class Forecast:
     def __init__(self) -> None:
         self._finished: deque[list[int]] = deque(maxlen=FINISHED)
         self._ends = 0
+        self._sure = False
         self._step = 1
         self._size: list[float] = []
         self._square: list[float] = []
@@ -89,9 +90,9 @@ class Forecast:
         """Grid point → share of all episodes that get there."""
 
     @property
-    def finished(self) -> int:
-        """Episodes that have ended so far."""
-        return self._ends
+    def sure(self) -> bool:
+        """Whether what was learnt includes how long an episode is."""
+        return self._sure
 
     def end(self, trail: list[int]) -> None:
         """An episode finished, with these footprints."""
@@ -105,6 +106,7 @@ class Forecast:
         trails = [*self._finished, *ongoing]
         if not trails:
             return
+        self._sure = self._ends > 0
         reach = LATER + (UNKNOWN - LATER) / (1 + self._ends)
         self._step = max(1, -(-int(max(map(len, trails)) * reach) // GRID))
         self._size, self._square, self._lives = [], [], []

@@ -217,10 +217,10 @@ class Ledger:
         if not one.held:
             return max(1.0, one.limit)  # whatever it takes, somebody has to play
         room = one.limit - one.peak()
-        if not self._forecasts[one.model].finished:
+        if not self._forecasts[one.model].sure:
             calls = sum(self._footprints[name, one.model].phase for name in one.held)
-            slots = one.slots * (1 + calls / len(one.held) / COLD)
-            room = min(room, slots - len(one.held))
+            slots = int(one.slots * (1 + calls / len(one.held) / COLD))
+            room = min(room, float(slots - len(one.held)))
         return room
 
     def fits(self, episode: str, server: str) -> bool:

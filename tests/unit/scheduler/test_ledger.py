@@ -1,0 +1,198 @@
+"""The KV ledger: what it counts, what it expects, whom it admits and whom it has pause."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.engine import EngineStats
+from runner.episode import EpisodeSpec
+from runner.scheduler import (
+    Action,
+    Call,
+    Calls,
+    Ended,
+    EpisodeScheduler,
+    Ledger,
+    Move,
+    Pause,
+    Sample,
+    ServerUp,
+    Start,
+    Submit,
+    WorkerUp,
+)
+from runner.scheduler.forecast import GRID, Footprint, Forecast
+from runner.scheduler.ledger import COOL_DOWN_S, CUT, FRACTION, LEAST, TICK_S
+
+CAPACITY = 10_000
+
+
+def stats(used: int = 0, queued: int = 0, retracted: int = 0) -> EngineStats:
+    return EngineStats(
+        at=0.0, kv_capacity=CAPACITY, kv_used=used, queued=queued, retracted=retracted
+    )
+
+
+def begin(episodes: int, *, slots: int = 2) -> tuple[EpisodeScheduler, Ledger, list[Action]]:
+    ledger = Ledger()
+    scheduler = EpisodeScheduler(ledger)
+    specs = [EpisodeSpec(f"e{i}", i, i, 0, frozenset({"m"})) for i in range(episodes)]
+    scheduler.observe(WorkerUp("w", 1000), 0.0)
+    scheduler.observe(ServerUp("s", "m", slots), 0.0)
+    actions = scheduler.observe(Sample("s", stats()), 0.0)
+    actions += scheduler.observe(Submit(tuple(specs)), 0.0)
+    return scheduler, ledger, actions
+
+
+def call(episode: str, total: int, *, seat: str = "a", expected: int = 0, cached: int = 0) -> Call:
+    return Call(episode, seat, "s", total - 10, cached, expected, 10)
+
+
+def names(actions: list[Action], kind: type[Start] | type[Move]) -> list[str]:
+    return [action.lease.episode for action in actions if isinstance(action, kind)]
+
+
+def test_a_table_that_shares_its_history_holds_it_once() -> None:
+    table = Footprint()
+    table.note("a", total=1500, shared=1200, common=500)
+    assert table.now == 700 + 300
+    table.note("b", total=1600, shared=1200, common=500)
+    assert table.now == 700 + 300 + 400
+    table.note("a", total=2000, shared=1700, common=500)
+    assert table.now == 1200 + 300, "what stood behind the shorter history cannot be found again"
+
+
+def test_seats_with_chats_of_their_own_hold_one_each() -> None:
+    table = Footprint()
+    for seat, total in (("a", 1500), ("b", 1600), ("a", 1900)):
+        table.note(seat, total=total, shared=500, common=500)
+    assert table.now == 1400 + 1100
+    assert table.trail == [1000, 2100, 2500]
+
+
+def test_early_finishers_do_not_make_all_games_look_short() -> None:
+    forecast = Forecast()
+    forecast.end([10] * 10)
+    forecast.learn([[10] * 40] * 9)
+    # One of ten ended at call 10, the others are known to go on.
+    assert sum(forecast.ahead(None).mean) > 0.8 * 10 * GRID
+
+
+def test_a_forecast_scales_with_the_episode_and_ends_with_the_games() -> None:
+    forecast = Forecast()
+    for _ in range(20):
+        forecast.end([100 * k for k in range(1, 25)])
+    forecast.learn([])
+    usual, large = Footprint(trail=[100] * 5), Footprint(trail=[200] * 5)
+    usual.private["a"], large.private["a"] = 600, 1200
+    assert forecast.ahead(large).mean[3] == pytest.approx(2 * forecast.ahead(usual).mean[3])
+    assert forecast.ahead(usual).mean[-1] == 0.0
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 10**6), min_size=1, max_size=60), max_size=20),
+    st.lists(st.lists(st.integers(0, 10**6), max_size=60), max_size=20),
+)
+def test_a_forecast_is_never_below_what_is_held_nor_below_nothing(
+    finished: list[list[int]], live: list[list[int]]
+) -> None:
+    forecast = Forecast()
+    for trail in finished:
+        forecast.end(trail)
+    forecast.learn(live)
+    for trail in live:
+        footprint = Footprint(trail=trail, private={"a": trail[-1]} if trail else {})
+        ahead = forecast.ahead(footprint)
+        assert len(ahead.mean) == len(ahead.variance) == GRID
+        assert min(ahead.mean) >= 0 and min(ahead.variance) >= 0
+        if trail and (finished or any(live)):
+            assert ahead.mean[0] >= trail[-1]
+
+
+def test_until_one_has_finished_a_server_holds_what_its_engine_says() -> None:
+    scheduler, _, actions = begin(50, slots=3)
+    assert names(actions, Start) == ["e0", "e1", "e2"]
+    told = scheduler.observe(Calls((call("e0", 100), call("e1", 100), call("e2", 100))), 1.0)
+    assert not told and not scheduler.observe(Sample("s", stats()), 2.0)
+
+
+def test_then_as_many_as_their_peaks_leave_room_for() -> None:
+    scheduler, _, _ = begin(50)
+    now = 0.0
+    for step in range(1, 11):
+        scheduler.observe(Calls((call("e0", 100 * step),)), now)
+    actions = scheduler.observe(Ended("e0"), now)
+    for _ in range(3):
+        now += TICK_S
+        actions += scheduler.observe(Sample("s", stats()), now)
+    # Of 9,000 tokens each takes up to 1,000 within the horizon, and one of two slots was e1's.
+    assert 8 <= scheduler.held("s") <= 20
+    assert names(actions, Start) == [f"e{i}" for i in range(2, scheduler.held("s") + 1)]
+
+
+def test_the_youngest_pause_when_the_cache_is_full_and_the_oldest_come_back_first() -> None:
+    scheduler, _, _ = begin(4, slots=4)
+    grown = tuple(call(f"e{i}", 4000) for i in range(4))
+    scheduler.observe(Calls(grown), 1.0)
+    actions = scheduler.observe(Sample("s", stats()), TICK_S)
+    assert [action.episode for action in actions if isinstance(action, Pause)] == ["e3", "e2"]
+    assert scheduler.paused == 2
+    scheduler.observe(Ended("e0"), 5.0)
+    assert names(scheduler.observe(Sample("s", stats()), 6.0), Move) == ["e2"]
+
+
+def test_one_episode_goes_on_even_if_it_is_larger_than_the_cache() -> None:
+    scheduler, _, _ = begin(2, slots=2)
+    scheduler.observe(Calls((call("e0", 30_000), call("e1", 30_000))), 1.0)
+    actions = scheduler.observe(Sample("s", stats()), TICK_S)
+    assert [action.episode for action in actions if isinstance(action, Pause)] == ["e1"]
+    assert scheduler.held("s") == 1
+
+
+def test_excess_misses_cut_the_fraction_once_per_cool_down_and_never_below_the_least() -> None:
+    scheduler, ledger, _ = begin(2)
+    one = ledger._servers["s"]
+    now = 0.0
+    scheduler.observe(Calls((call("e0", 2000),)), now)
+    missed = call("e0", 2000, expected=1900, cached=100)
+    for _ in range(2):
+        now += TICK_S
+        scheduler.observe(Calls((missed,)), now)
+        scheduler.observe(Sample("s", stats()), now)
+    assert one.fraction == pytest.approx(FRACTION * CUT)
+    for _ in range(20):
+        now += COOL_DOWN_S + TICK_S
+        scheduler.observe(Calls((missed,)), now)
+        scheduler.observe(Sample("s", stats()), now)
+    assert one.fraction == LEAST
+
+
+def test_what_a_resumed_episode_has_to_read_again_is_no_sign_of_thrashing() -> None:
+    scheduler, ledger, _ = begin(2)
+    scheduler.observe(Calls((call("e0", 2000, expected=1900, cached=0),)), 1.0)
+    scheduler.observe(Sample("s", stats()), TICK_S)
+    assert ledger._servers["s"].fraction >= FRACTION
+
+
+@pytest.mark.parametrize("sign", ["retracted", "queued"])
+def test_a_retraction_or_a_queue_for_memory_cuts_at_once(sign: str) -> None:
+    scheduler, ledger, _ = begin(2)
+    pressed = stats(used=9_500, **{sign: 1})
+    for tick in range(1, 3):
+        scheduler.observe(Sample("s", pressed), tick * TICK_S)
+    assert ledger._servers["s"].fraction == pytest.approx(FRACTION * CUT)
+
+
+def test_a_server_that_does_not_share_its_cache_holds_its_slots() -> None:
+    ledger = Ledger()
+    scheduler = EpisodeScheduler(ledger)
+    scheduler.observe(WorkerUp("w", 1000), 0.0)
+    scheduler.observe(ServerUp("s", "m", 4), 0.0)
+    own = EngineStats(at=0.0, kv_capacity=100, kv_pooled=False)
+    scheduler.observe(Sample("s", own), 0.0)
+    specs = [EpisodeSpec(f"e{i}", i, i, 0, frozenset({"m"})) for i in range(9)]
+    assert len(names(scheduler.observe(Submit(tuple(specs)), 0.0), Start)) == 4
+    scheduler.observe(Calls((call("e0", 90), call("e1", 90))), 1.0)
+    assert not scheduler.observe(Sample("s", own), TICK_S)
