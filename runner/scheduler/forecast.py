@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 GRID = 24
-"""Points at which a forecast looks ahead."""
+"""Points at which the course of an episode is estimated; the last lies behind its usual end."""
+HORIZON = 10
+"""Points that a forecast looks ahead: who has to pause later than that has not been begun in vain,
+as to prefill its history once more costs little against what it played till then."""
 FINISHED = 64
 """Finished episodes that are remembered."""
 LIVE = 64
@@ -73,7 +76,7 @@ class Ahead(NamedTuple):
     """Tokens²."""
 
 
-NOTHING = Ahead([0.0] * GRID, [0.0] * GRID)
+NOTHING = Ahead([0.0] * HORIZON, [0.0] * HORIZON)
 
 
 class Forecast:
@@ -148,10 +151,11 @@ class Forecast:
             scale = min(SCALE[1], max(SCALE[0], now / usual)) if usual > 0 else 1.0
         alive = self._lives[at]
         if alive <= 0:  # longer than any known one
-            return Ahead([float(now)] * GRID, [0.0] * GRID)
+            return Ahead([float(now)] * HORIZON, [0.0] * HORIZON)
         mean, spread = [], []
+        seen = slice(at, at + HORIZON)
         for size, square, lives in zip(
-            self._size[at:], self._square[at:], self._lives[at:], strict=True
+            self._size[seen], self._square[seen], self._lives[seen], strict=True
         ):
             there = lives / alive
             expected = scale * size * there
@@ -159,5 +163,5 @@ class Forecast:
             spread.append(max(0.0, scale * scale * square * there - expected * expected))
         mean[0] = max(mean[0], float(now))
         spread[0] = 0.0
-        rest = [0.0] * at
+        rest = [0.0] * (HORIZON - len(mean))
         return Ahead(mean + rest, spread + rest)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from runner.scheduler.forecast import GRID, NOTHING, Ahead, Footprint, Forecast
+from runner.scheduler.forecast import HORIZON, NOTHING, Ahead, Footprint, Forecast
 from runner.scheduler.messages import Call
 
 TICK_S = 2.0
@@ -40,9 +40,6 @@ SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Of what a call should have found: that is how well expectations are known."""
 HYSTERESIS, FULL = 0.1, 1.0
 """Between what is admitted and what is paused; and what is never let pass."""
-HORIZON = 10
-"""Grid points looked ahead, of an episode's 24 or so: who has to pause later than that has not been
-begun in vain, as to prefill its history once more costs little against what it played till then."""
 COLD = 24
 """Calls after which, while no episode has finished, a server holds twice what its engine says."""
 MARGIN = 0.5
@@ -63,8 +60,8 @@ class _Server:
     """Tokens that all episodes share: cached once."""
     held: dict[str, Ahead] = field(default_factory=dict)
     """Episode → its forecast as it was last entered."""
-    mean: list[float] = field(default_factory=lambda: [0.0] * GRID)
-    variance: list[float] = field(default_factory=lambda: [0.0] * GRID)
+    mean: list[float] = field(default_factory=lambda: [0.0] * HORIZON)
+    variance: list[float] = field(default_factory=lambda: [0.0] * HORIZON)
     """The sums of them."""
     tick_at: float = -TICK_S
     quiet_until: float = 0.0
@@ -104,19 +101,15 @@ class _Server:
         self.variance = [
             sum(points) for points in zip(*(a.variance for a in held.values()), strict=True)
         ]
-        self.mean = self.mean or [0.0] * GRID
-        self.variance = self.variance or [0.0] * GRID
+        self.mean = self.mean or [0.0] * HORIZON
+        self.variance = self.variance or [0.0] * HORIZON
 
     def peak(self, more: Ahead = NOTHING) -> float:
         """The largest sum to come, with `more`: tokens, with a margin for what is not known."""
         return max(
             mean + plus + MARGIN * math.sqrt(max(0.0, variance + wider))
             for mean, plus, variance, wider in zip(
-                self.mean[:HORIZON],
-                more.mean[:HORIZON],
-                self.variance[:HORIZON],
-                more.variance[:HORIZON],
-                strict=True,
+                self.mean, more.mean, self.variance, more.variance, strict=True
             )
         )
 
