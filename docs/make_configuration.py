@@ -30,7 +30,12 @@ SECTIONS = [
     ("engine=llamacpp", "engine", config.LlamaCppEngine),
     ("engine=endpoint", "engine", config.EndpointEngine),
     ("engine=simulated", "engine", config.SimulatedEngine),
-    ("scheduler", "scheduler", config.SlotScheduler),
+    ("scheduler=slots", "scheduler", config.SlotScheduler),
+    ("scheduler=round_robin", "scheduler", config.RoundRobinScheduler),
+    ("scheduler=least_running", "scheduler", config.LeastRunningScheduler),
+    ("scheduler=cache_aware", "scheduler", config.CacheAwareScheduler),
+    ("scheduler=concur", "scheduler", config.ConcurScheduler),
+    ("scheduler=thunderagent", "scheduler", config.ThunderAgentScheduler),
     ("cluster", "cluster", config.ClusterConfig),
     ("limits", "limits", config.Limits),
     ("calls", "calls", config.Calls),
@@ -60,7 +65,7 @@ def _section(heading: str, prefix: str, knobs: type[Any]) -> str:
         f"| `{_key(prefix, one.name)}` | {_type(hints[one.name])} | {_default(one)} "
         f"| {words.get(one.name, '')} |"
         for one in fields(knobs)
-        if one.name != "name" or "Engine" not in knobs.__name__
+        if one.name != "name" or not knobs.__name__.endswith(("Engine", "Scheduler"))
         if not _is_section(hints[one.name])
     ]
     head = f"### {heading}\n\n{inspect.cleandoc(knobs.__doc__ or '')}"

@@ -14,7 +14,7 @@ from runner.cluster.gauges import Gauges
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine, ports
 from runner.errors import EngineError
-from runner.worker import Job, Play, Report, Reroute, Worker
+from runner.worker import Job, Order, Report, Worker
 
 
 class Server:
@@ -105,7 +105,7 @@ class WorkerActor:
     def __repr__(self) -> str:
         return f"Worker({self._worker.worker_id})"
 
-    async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
+    async def deliver(self, orders: Sequence[Order]) -> None:
         await self._worker.deliver(orders)
 
     async def collect(self, wait_s: float, ack: int) -> Report:

@@ -24,7 +24,7 @@ from runner.cluster.placement import Node, Part, Replica
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import EngineStats
 from runner.errors import EngineError, RunnerError
-from runner.worker import Job, Play, Report, Reroute, ServerAddress
+from runner.worker import Job, Order, Report, ServerAddress
 
 _PLACEMENT_S = 15.0
 """A place that is free is given at once; one that is not has been taken meanwhile."""
@@ -156,7 +156,7 @@ class WorkerHandle(_Handle):
         super().__init__(actor)
         self.worker_id = worker_id
 
-    async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
+    async def deliver(self, orders: Sequence[Order]) -> None:
         await self.ask("deliver", orders)
 
     async def collect(self, wait_s: float, ack: int) -> Report:

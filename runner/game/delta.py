@@ -9,7 +9,7 @@ number `prompt_base`; null stands for no base. A base is always recorded before 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from runner.game.message import Message
@@ -53,12 +53,15 @@ def full_text(messages: Iterable[Message]) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
-def common_prefix(one: str, other: str) -> int:
-    """How many leading characters two texts share. Bisects, so the comparing is done in C."""
+def common_prefix(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
+    """How many leading elements two sequences of one type share, of two texts: characters.
+
+    Bisects, so the comparing is done in C.
+    """
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
-        if other.startswith(one[low:middle], low):
+        if one[low:middle] == other[low:middle]:
             low = middle
         else:
             high = middle - 1

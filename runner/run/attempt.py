@@ -21,7 +21,7 @@ from runner.run.driver import Driver
 from runner.run.found import Found
 from runner.run.plan import Plan
 from runner.run.signals import INTERRUPTED, TERMINATED, listening
-from runner.scheduler import SlotScheduler
+from runner.scheduler import make_scheduler
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,7 @@ class Attempt:
         self._driver = Driver(
             self.plan,
             self.found.left,
-            SlotScheduler(
-                slots=self.plan.config.scheduler.slots,
-                max_attempts=self.plan.config.scheduler.max_attempts,
-                pace=self.plan.config.scheduler.pace,
-            ),
+            make_scheduler(self.plan.config.scheduler),
             self.crew,
             recorder,
             attempts=self.found.attempts,

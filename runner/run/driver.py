@@ -21,6 +21,7 @@ from runner.run.fleet import Fleet
 from runner.run.hands import Hands
 from runner.run.outbox import Outbox, Steps
 from runner.run.plan import Plan
+from runner.run.pools import Pools
 from runner.scheduler import (
     Action,
     Call,
@@ -106,6 +107,7 @@ class Driver:
         )
         inherited = plan.parent.rows if plan.parent else ()
         self._outbox = Outbox(self._hands.workers, rows, inherited=inherited, anew=anew)
+        self._pools = Pools(self.board.servers) if plan.job.router is not None else None
 
     async def play(
         self, *, workers: int, replicas: Sequence[Replica] = (), nodes: Sequence[Node] = ()
@@ -180,6 +182,9 @@ class Driver:
                 for lease in self._leases.values():
                     if lease.worker == worker:
                         self._meter.leave(lease.episode, now)
+        if self._pools is not None:
+            for worker in self._pools.hear(event):
+                self._outbox.send(worker, self._pools.pool())
         for action in self._scheduler.observe(event, now):
             self._act(action)
         self.board.waiting, self.board.live = self._scheduler.waiting, self._scheduler.live
@@ -204,9 +209,9 @@ class Driver:
                 self._meter.leave(lease.episode, now)
                 self._charge(lease, now)
                 self._outbox.send(lease.worker, Reroute(lease.episode, self._addresses(lease)))
-            case Pause(episode, worker):
+            case Pause(episode, worker, finish):
                 self._meter.leave(episode, now)
-                self._outbox.send(worker, Reroute(episode, {}))
+                self._outbox.send(worker, Reroute(episode, {}, finish))
             case GiveUp(episode, attempts):
                 self._put_aside(episode, attempts + self._earlier.get(episode, 0))
 

@@ -11,12 +11,11 @@ from typing import Protocol
 from runner.cluster import ActorDied, WorkerHandle
 from runner.errors import RunFailed
 from runner.record import NotWritten
-from runner.worker import Play, Reroute
+from runner.worker import Order, Play
 from runner.worker.rows import Row
 
 log = logging.getLogger(__name__)
 
-Order = Play | Reroute
 _DISK_RETRY_S = 2.0
 _READS = 10
 """Tries to read the record before what is wrong with it stops the run."""

@@ -14,6 +14,7 @@ from runner.cluster import Want
 from runner.config import (
     EngineConfig,
     ModelConfig,
+    RoutedScheduler,
     RunConfig,
     SimulatedEngine,
     check,
@@ -152,6 +153,7 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
         sys_path=sys_path,
         on_divergence=config.resume.on_divergence,
         embedder=config.embedder,
+        router=config.scheduler if isinstance(config.scheduler, RoutedScheduler) else None,
     )
     specs = episode_specs(
         content, n=config.n, seed=config.seed, repeats=config.repeats, models=frozenset(models)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.cluster import Node, Replica
-from runner.config import EngineConfig, ModelConfig
+from runner.config import EngineConfig, ModelConfig, RoutedScheduler, SlotScheduler
 from runner.engine import Place, expected_episodes, fit_of, shown_command
 from runner.run.plan import Plan
 
@@ -106,7 +106,8 @@ def _by_node(nodes: Sequence[Node], replicas: Sequence[Replica]) -> list[dict[st
 
 def _at_once(plan: Plan, models: Sequence[ModelPreview]) -> int | None:
     """The least of what the models' servers hold: an episode needs one of each."""
-    fixed, most = plan.config.scheduler.slots, len(plan.specs)
+    scheduler, most = plan.config.scheduler, len(plan.specs)
+    fixed = scheduler.slots if isinstance(scheduler, SlotScheduler | RoutedScheduler) else None
     for one in models:
         each = fixed or one.episodes_per_server
         if each is None:

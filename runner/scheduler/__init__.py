@@ -1,8 +1,10 @@
 """Pure decisions: which episode runs where, and when."""
 
 from runner.scheduler.admission import Admission
+from runner.scheduler.concur import Concur
 from runner.scheduler.episodes import EpisodeScheduler
 from runner.scheduler.ledger import Ledger
+from runner.scheduler.make import make_scheduler
 from runner.scheduler.messages import (
     Action,
     Call,
@@ -30,12 +32,14 @@ from runner.scheduler.messages import (
 )
 from runner.scheduler.meter import GpuMeter
 from runner.scheduler.slots import FixedSlots, SlotScheduler
+from runner.scheduler.thunderagent import ThunderAgentScheduler, TokenFootprints
 
 __all__ = [
     "Action",
     "Admission",
     "Call",
     "Calls",
+    "Concur",
     "Drain",
     "Ended",
     "EpisodeScheduler",
@@ -59,6 +63,9 @@ __all__ = [
     "Slots",
     "Start",
     "Submit",
+    "ThunderAgentScheduler",
+    "TokenFootprints",
     "WorkerDown",
     "WorkerUp",
+    "make_scheduler",
 ]

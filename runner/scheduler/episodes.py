@@ -41,8 +41,8 @@ from runner.scheduler.messages import (
     WorkerUp,
 )
 
-_Queue = list[tuple[int, str]]
-"""(age, episode), oldest first."""
+_Queue = list[tuple[float, str]]
+"""(age or turn, episode), oldest first."""
 
 
 @dataclass
@@ -230,7 +230,7 @@ class EpisodeScheduler:
             return []
         self._admission.sample(event.server, event.stats, self._now)
         paused: list[Action] = [
-            self._suspend(episode)
+            self._suspend(episode, finish=True)
             for episode in self._admission.to_pause(event.server, self._now)
             if episode in host.held
         ]
@@ -386,14 +386,14 @@ class EpisodeScheduler:
         self._admission.left(episode, server, self._now)
         self._touch(server)
 
-    def _suspend(self, episode: str) -> Pause:
+    def _suspend(self, episode: str, *, finish: bool = False) -> Pause:
         """Take its servers away: it pauses at its next call."""
         live = self._live[episode]
         live.before, live.servers = live.servers, {}
         for server in live.before.values():
             self._vacate(episode, server)
         self._enqueue(self._homeless, episode)
-        return Pause(episode, live.worker)
+        return Pause(episode, live.worker, finish)
 
     def _release(self, episode: str) -> bool:
         """Free what `episode` holds; False if it is not live (heard before)."""
@@ -416,19 +416,29 @@ class EpisodeScheduler:
     def _age(self, episode: str) -> int:
         return self._specs[episode].index
 
+    def _turn(self, episode: str) -> float:
+        """When one that lost its place has its turn again, the least first: by age.
+
+        It must not change while the episode waits.
+        """
+        return self._age(episode)
+
+    def _key(self, queues: dict[frozenset[str], _Queue], episode: str) -> float:
+        return self._turn(episode) if queues is self._homeless else self._age(episode)
+
     def _enqueue(self, queues: dict[frozenset[str], _Queue], episode: str) -> None:
         queue = queues.setdefault(self._specs[episode].models, [])
-        bisect.insort(queue, (self._age(episode), episode))
+        bisect.insort(queue, (self._key(queues, episode), episode))
 
     def _dequeue(self, queues: dict[frozenset[str], _Queue], episode: str) -> None:
         queue = queues.get(self._specs[episode].models, [])
-        at = bisect.bisect_left(queue, (self._age(episode), episode))
+        at = bisect.bisect_left(queue, (self._key(queues, episode), episode))
         if at < len(queue) and queue[at][1] == episode:
             del queue[at]
 
     def _oldest(
         self, queues: dict[frozenset[str], _Queue], without: set[frozenset[str]]
-    ) -> tuple[int, str] | None:
+    ) -> tuple[float, str] | None:
         """The oldest episode of `queues`, less those whose models are in `without`."""
         heads = (queue[0] for models, queue in queues.items() if queue and models not in without)
         return min(heads, default=None)

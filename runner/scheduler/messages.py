@@ -192,6 +192,8 @@ class Pause:
 
     episode: str
     worker: str
+    finish: bool = False
+    """Whether calls under way may end where they are; not at a server that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

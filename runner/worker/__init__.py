@@ -2,11 +2,13 @@
 
 from runner.worker.job import Job, ServerAddress
 from runner.worker.players import Tally
-from runner.worker.worker import Play, Progress, Report, Reroute, Result, Worker
+from runner.worker.worker import Order, Play, Pool, Progress, Report, Reroute, Result, Worker
 
 __all__ = [
     "Job",
+    "Order",
     "Play",
+    "Pool",
     "Progress",
     "Report",
     "Reroute",

@@ -44,8 +44,9 @@ class Caller:
         InfraError when the last try failed or no further one would help.
         """
         tried = 1
+        gone: set[str] = set()
         while True:
-            server = await route.server(model.name)
+            server = await route.server(model.name, request, gone)
             on_try(server)
             try:
                 call = self._ask(server, request, model.sampling, salt)
@@ -55,6 +56,7 @@ class Caller:
             except CallFailed as error:
                 if error.server_gone:
                     self._on_failure(server, str(error))
+                    gone.add(server.server_id)
                 if not error.retryable or tried == self._calls.tries:
                     raise InfraError(f"{error} (try {tried} of {self._calls.tries})") from error
                 await route.pause(self._backoff(tried))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.config import Calls, Limits, ModelConfig
+from runner.config import Calls, Limits, ModelConfig, RoutedScheduler
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,5 @@ class Job:
     """As `resume.on_divergence`."""
     embedder: str | None = None
     """Who answers `table.embed`: an embedding model of `models`, or a baseline without a server."""
+    router: RoutedScheduler | None = None
+    """Who chooses a server for each call; None leaves it to the episode's lease."""

@@ -8,11 +8,13 @@ two calls and loses nothing but the calls in flight.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from typing import TypeVar
 
+from runner.game import Request
 from runner.worker.clock import Clock
 from runner.worker.job import ServerAddress
+from runner.worker.pool import ServerPool
 
 T = TypeVar("T")
 
@@ -31,22 +33,24 @@ class Route:
         self.clock = Clock()
         """The episode's; it stands still while a call waits for a server."""
 
-    def reroute(self, servers: Mapping[str, ServerAddress]) -> None:
+    def reroute(self, servers: Mapping[str, ServerAddress], *, finish: bool = False) -> None:
         """Send calls to `servers` from now on; none pauses the episode.
 
-        Calls in flight to a server that no longer answers for their model are given up.
+        Calls in flight to a server that no longer answers for their model are given up, unless they
+        are to `finish`: the episode was taken off a server that still answers.
         """
         self._servers = dict(servers)
-        self._changed.set()
-        self._changed = asyncio.Event()
-        now = asyncio.get_running_loop().time()
-        for scope, (model, server) in list(self._calls.items()):
-            if self._servers.get(model) != server:
-                del self._calls[scope]  # it may take a while to end, and ends once
-                scope.reschedule(now)
+        if finish:
+            self._calls.clear()
+        self._change()
 
-    async def server(self, model: str) -> ServerAddress:
-        """The server that answers for `model`, as soon as there is one."""
+    async def server(
+        self, model: str, request: Request, avoid: Collection[str] = ()
+    ) -> ServerAddress:
+        """The server for `request`, which `model` answers, as soon as there is one.
+
+        `avoid`: servers that this call has failed at. A lease leaves no choice.
+        """
         if model not in self._servers:
             with self.clock.held():
                 while model not in self._servers:
@@ -75,3 +79,49 @@ class Route:
             await asyncio.wait_for(self._changed.wait(), seconds)
         except TimeoutError:
             return
+
+    def _change(self) -> None:
+        """Wake who waits, and give up the calls in flight to servers that are not to answer."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+        now = asyncio.get_running_loop().time()
+        for scope, (model, server) in list(self._calls.items()):
+            if not self._answers(model, server):
+                del self._calls[scope]  # it may take a while to end, and ends once
+                scope.reschedule(now)
+
+    def _answers(self, model: str, server: ServerAddress) -> bool:
+        return self._servers.get(model) == server
+
+
+class PooledRoute(Route):
+    """The worker's pool chooses for each call; what the episode leases does not matter."""
+
+    def __init__(self, pool: ServerPool) -> None:
+        super().__init__({})
+        self._pool = pool
+
+    def reroute(self, servers: Mapping[str, ServerAddress], *, finish: bool = False) -> None:
+        """The pool has changed, or the lease, which binds nobody here."""
+        self._change()
+
+    async def server(
+        self, model: str, request: Request, avoid: Collection[str] = ()
+    ) -> ServerAddress:
+        text = " ".join(message.content for message in request.messages)
+        found = self._pool.choose(model, text, avoid)
+        if found is None:
+            with self.clock.held():
+                while found is None:
+                    await self._changed.wait()
+                    found = self._pool.choose(model, text, avoid)
+        return found
+
+    async def call(self, model: str, server: ServerAddress, call: Awaitable[T]) -> T:
+        try:
+            return await super().call(model, server, call)
+        finally:
+            self._pool.done(model, server)
+
+    def _answers(self, model: str, server: ServerAddress) -> bool:
+        return self._pool.has(model, server)

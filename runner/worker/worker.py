@@ -28,8 +28,9 @@ from runner.worker.calls import Caller
 from runner.worker.job import Job, ServerAddress
 from runner.worker.outcome import checked, game_error
 from runner.worker.players import Players, Tally
+from runner.worker.pool import ServerPool
 from runner.worker.replay import Diverged, Replay
-from runner.worker.route import Route
+from runner.worker.route import PooledRoute, Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
 from runner.worker.sent import Answered, Sent
 
@@ -55,6 +56,18 @@ class Reroute:
 
     episode: str
     servers: Mapping[str, ServerAddress]
+    finish: bool = False
+    """Whether calls under way may end where they are: that server still answers."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Order: these servers answer now, by model; for a router that chooses for each call."""
+
+    servers: Mapping[str, Sequence[ServerAddress]]
+
+
+Order = Play | Reroute | Pool
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,7 @@ class Worker:
         self._game = load_game(job.game_path)
         self._rules = check(self._game.Rules, job.rules, "games.rules")
         self._caller = Caller(job.calls, self._note_failure)
+        self._pool = ServerPool(job.router) if job.router is not None else None
         self._live: dict[str, _Attempt] = {}
         self._ended: list[_Attempt] = []
         self._news = asyncio.Event()
@@ -123,7 +137,7 @@ class Worker:
         self._past = Tally()
         self._answered: dict[ServerAddress, Answered] = {}
 
-    async def deliver(self, orders: Sequence[Play | Reroute]) -> None:
+    async def deliver(self, orders: Sequence[Order]) -> None:
         """Carry out `orders`; an order for an episode that is not here is out of date: ignored.
 
         So is every order after `stop`.
@@ -131,10 +145,15 @@ class Worker:
         for order in orders:
             if self._stopped:
                 return
-            if isinstance(order, Play):
-                self._begin(order)
-            elif order.episode in self._live:
-                self._live[order.episode].route.reroute(order.servers)
+            match order:
+                case Play():
+                    self._begin(order)
+                case Pool(servers) if self._pool is not None:
+                    self._pool.update(servers)
+                    for attempt in self._live.values():
+                        attempt.route.reroute({})
+                case Reroute(episode, servers, finish) if episode in self._live:
+                    self._live[episode].route.reroute(servers, finish=finish)
 
     async def collect(self, wait_s: float, ack: int = 0) -> Report:
         """What happened since the last report; waits up to `wait_s` seconds for an episode to end.
@@ -190,7 +209,7 @@ class Worker:
         await self._caller.close()
 
     def _begin(self, order: Play) -> None:
-        route = Route(order.servers)
+        route = Route(order.servers) if self._pool is None else PooledRoute(self._pool)
         rows = order.recorded if self._game.replayable else ()
         replay = Replay(rows, on_divergence=self._job.on_divergence)
         sent = Sent(self._answered)

@@ -16,12 +16,17 @@ from runner.__main__ import conf_dir, config_of
 from runner.cli import Words, checked, help_text
 from runner.config import (
     AutoEngine,
+    CacheAwareScheduler,
     ClusterConfig,
+    ConcurScheduler,
     EndpointEngine,
+    LeastRunningScheduler,
     LlamaCppEngine,
+    RoundRobinScheduler,
     RunConfig,
     SimulatedEngine,
     SlotScheduler,
+    ThunderAgentScheduler,
     load,
     plain,
 )
@@ -66,6 +71,11 @@ def test_every_shipped_game_can_be_planned(game: str) -> None:
         ("engine/endpoint", EndpointEngine()),
         ("engine/simulated", SimulatedEngine()),
         ("scheduler/slots", SlotScheduler()),
+        ("scheduler/round_robin", RoundRobinScheduler()),
+        ("scheduler/least_running", LeastRunningScheduler()),
+        ("scheduler/cache_aware", CacheAwareScheduler()),
+        ("scheduler/concur", ConcurScheduler()),
+        ("scheduler/thunderagent", ThunderAgentScheduler()),
         ("cluster/auto", ClusterConfig()),
     ],
 )
