@@ -16,12 +16,14 @@ from runner.episode import Status
 from runner.errors import UsageError
 from runner.game import Kind
 from runner.record import Manifest, Storage, manifest, read, storage_at
+from runner.report import workload
+from runner.report.hours import COLUMNS as _SERVER_COLUMNS
+from runner.report.hours import SAMPLE_S, SAMPLES_APART_S
 from runner.report.intervals import Estimate, mean, share
+from runner.report.limit import Ledger
+from runner.report.spent import ledger_of
 
 DAY_S = 86_400.0
-_SAMPLE_S = 1.0
-_SAMPLES_APART_S = 5.0
-"""Longest time between two samples of a server; what is longer is a gap between attempts."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Work:
     input_tokens: int
     cached_tokens: int
     """Input tokens that a server had in its cache: a part of `input_tokens`."""
+    again_tokens: int
+    """Input tokens that a server had been sent before and yet had to read again."""
     output_tokens: int
     output_tokens_per_s: float | None
     total_tokens_per_s: float | None
@@ -110,6 +114,8 @@ class Summary:
     attempts: int
     exit: str | None
     """Why the latest attempt ended; None while it runs, or if it was killed."""
+    ledger: Ledger | None
+    """Where the GPU time went, and how much of it the games needed."""
     episodes: Episodes
     work: Work
     winners: Mapping[str, Estimate]
@@ -140,7 +146,8 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
     episodes = _last_ends(read(storage, "episodes", _EPISODE_COLUMNS))
     seats = _of_ends(read(storage, "seats", _SEAT_COLUMNS), episodes)
     steps = read(storage, "steps", _STEP_COLUMNS)
-    servers = read(storage, "servers", ["server_id", "sampled_at", "gpus"])
+    servers = read(storage, "servers", list(_SERVER_COLUMNS))
+    asked = workload.workloads(steps, episodes)
     finished = episodes.filter(pc.equal(episodes.column("status"), str(Status.finished)))
     attempt = about.attempts[-1] if about.attempts else None
     return Summary(
@@ -149,8 +156,16 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
         game=_first(episodes, "game") or _configured_game(about),
         attempts=len(about.attempts),
         exit=attempt.exit if attempt else None,
+        ledger=ledger_of(about, episodes, servers, asked),
         episodes=_episodes(about, episodes, finished),
-        work=_work(about, episodes, steps, servers, finished.num_rows),
+        work=_work(
+            about,
+            episodes,
+            steps,
+            servers,
+            finished.num_rows,
+            again=sum(one.again_tokens for one in asked.values()),
+        ),
         winners=_winners(finished),
         roles=_won_by(seats, "role"),
         teams=_won_by(seats, "team"),
@@ -163,13 +178,10 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
 
 _EPISODE_COLUMNS = [
     *("episode_id", "index", "game", "attempt", "status", "stop_condition", "error_type", "error"),
-    *("winner", "num_turns", "duration_s", "gpu_seconds", "finished_at"),
+    *("winner", "num_turns", "started_at", "duration_s", "gpu_seconds", "finished_at"),
 ]
 _SEAT_COLUMNS = ["episode_id", "attempt", "role", "team", "model", "reward", "won"]
-_STEP_COLUMNS = [
-    *("role", "kind", "valid", "fallback", "prompt_tokens", "cached_tokens", "completion_tokens"),
-    *("tries", "server_id", "model", "replied_at"),
-]
+_STEP_COLUMNS = [*workload.COLUMNS, "role", "fallback", "tries", "replied_at"]
 
 
 def _last_ends(episodes: pa.Table) -> pa.Table:
@@ -201,7 +213,12 @@ def _episodes(about: Manifest, episodes: pa.Table, finished: pa.Table) -> Episod
 
 
 def _work(
-    about: Manifest, episodes: pa.Table, steps: pa.Table, servers: pa.Table, finished: int
+    about: Manifest,
+    episodes: pa.Table,
+    steps: pa.Table,
+    servers: pa.Table,
+    finished: int,
+    again: int,
 ) -> Work:
     latest = [
         pc.max(episodes.column("finished_at")).as_py(),
@@ -232,6 +249,7 @@ def _work(
         call_retries=max(0, taken["tries"] - calls.num_rows),
         input_tokens=taken["prompt_tokens"],
         cached_tokens=taken["cached_tokens"],
+        again_tokens=again,
         output_tokens=taken["completion_tokens"],
         output_tokens_per_s=_per(taken["completion_tokens"], wall),
         total_tokens_per_s=_per(tokens, wall),
@@ -259,11 +277,11 @@ def _held_gpu_seconds(servers: pa.Table) -> float:
     at = ordered.column("sampled_at").cast(pa.int64()).combine_chunks()
     ids = ordered.column("server_id").combine_chunks()
     later = pc.divide(pc.subtract(at[1:], at[:-1]).cast(pa.float64()), 1e6)
-    near = pc.and_(pc.equal(ids[1:], ids[:-1]), pc.less(later, _SAMPLES_APART_S))
-    lasted = pc.if_else(near, later, _SAMPLE_S)
+    near = pc.and_(pc.equal(ids[1:], ids[:-1]), pc.less(later, SAMPLES_APART_S))
+    lasted = pc.if_else(near, later, SAMPLE_S)
     gpus = ordered.column("gpus").combine_chunks().cast(pa.float64())
     until_last = pc.sum(pc.multiply(lasted, gpus[:-1])).as_py() or 0.0
-    return float(until_last + gpus[-1].as_py() * _SAMPLE_S)
+    return float(until_last + gpus[-1].as_py() * SAMPLE_S)
 
 
 def _spans(about: Manifest, latest: datetime | None) -> list[float]:

@@ -15,13 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.report.intervals import Estimate
-from runner.report.summary import Episodes, Moves, Summary, Trouble, Work
+from runner.report.limit import PARTS, USEFUL, Ledger
+from runner.report.summary import Moves, Summary, Trouble, Work
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _PLAIN_PATH = re.compile(r"[\w./:+=@,~-]+")
 """A path that the shell leaves alone between double quotes."""
 _LONGEST = 160
 _BAR = 20
+_WORTH_A_LINE = 0.01
+"""Share of the input tokens that is not worth a word."""
 _SHOWN = 12
 """Rows of a table; a game with forty roles has a JSON summary for the rest."""
 
@@ -45,12 +48,14 @@ def clean(text: str, longest: int = _LONGEST) -> str:
 
 def _body(summary: Summary) -> Group:
     tables = [_wins(summary)]
+    if summary.ledger is not None and len(summary.ledger.parts) > 1:
+        tables.insert(0, _spent(summary.ledger, summary.work.held_gpu_seconds > 0))
     if summary.models:
         tables.append(_players(summary))
     if any(one.invalid or one.fallback for one in summary.moves):
         tables.append(_by_role(summary.moves))
     tables.append(_failures(summary.troubles))
-    parts: list[RenderableType] = [_headline(summary), _facts(summary.episodes, summary.work)]
+    parts: list[RenderableType] = [_headline(summary), _facts(summary)]
     for table in tables:
         if table.row_count:
             parts += [Text(), table]
@@ -75,11 +80,12 @@ def _headline(summary: Summary) -> Text:
     return line
 
 
-def _facts(episodes: Episodes, work: Work) -> Table:
+def _facts(summary: Summary) -> Table:
+    episodes, work = summary.episodes, summary.work
     grid = Table.grid(padding=(0, 3, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    pace = _pace(work)
+    pace = _pace(work, summary.ledger)
     grid.add_row("time", Text(f"{_seconds(work.wall_s)}{f', {pace}' if pace else ''}"))
     if episodes.mean_duration_s is not None:
         turns = f"{episodes.mean_turns:.1f} turns, {_seconds(episodes.mean_duration_s)}"
@@ -91,15 +97,34 @@ def _facts(episodes: Episodes, work: Work) -> Table:
         rate = f", {speed:,.1f} out/s" if speed is not None else ""
         tokens = f"{work.input_tokens:,} in{hit}, {work.output_tokens:,} out{rate}"
         grid.add_row("tokens", Text(tokens))
+        if work.again_tokens > _WORTH_A_LINE * work.input_tokens:
+            again = f"{work.again_tokens / work.input_tokens:.1%} of in, though sent before: "
+            command = f"python -m runner.lint {shlex.quote(clean(summary.run_dir, 4096))}"
+            grid.add_row("read again", Text(again + command))
     return grid
 
 
-def _pace(work: Work) -> str:
+def _pace(work: Work, ledger: Ledger | None) -> str:
+    limit = ""
+    if ledger is not None and ledger.of_limit is not None:
+        limit = f", {ledger.of_limit:.0%} of this hardware's limit"
     if work.games_per_gpu_day is not None:
-        return f"{work.games_per_gpu_day:,.0f} games per GPU-day"
+        return f"{work.games_per_gpu_day:,.0f} games per GPU-day{limit}"
     if work.games_per_server_day is not None:
-        return f"{work.games_per_server_day:,.0f} games per server-day"
+        return f"{work.games_per_server_day:,.0f} games per server-day{limit}"
     return ""
+
+
+def _spent(ledger: Ledger, gpus: bool) -> Table:
+    """Where the time went, a bar each: what the games needed first."""
+    table = _table("GPU time" if gpus else "server time", "share", "", "")
+    table.columns[2].justify = "left"
+    for name in (name for name in PARTS if name in ledger.parts):
+        share = ledger.parts[name] / ledger.held_s
+        style = "green" if name in USEFUL else "cyan"
+        bar = Text("█" * round(share * _BAR), style)
+        table.add_row(name, f"{share:.1%}", bar, _seconds(ledger.parts[name]))
+    return table
 
 
 def _wins(summary: Summary) -> Table:
