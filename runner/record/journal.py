@@ -6,7 +6,8 @@ millions of steps takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ class Steps:
     """The steps of some episodes, in Arrow's compact form until they are asked for."""
 
     def __init__(self, parts: list[pa.Table]) -> None:
+        """`parts` have the columns that `of` is to give, and those of `_IN_ORDER`."""
         table = pa.concat_tables(parts) if parts else STEPS.empty_table()
         self._table = table.take(pc.sort_indices(table, sort_keys=_IN_ORDER))
         runs = pc.run_end_encode(self._table.column("episode_id").combine_chunks())
@@ -144,6 +146,47 @@ def steps(
     """
     known = index or Index()
     return Steps(steadily(storage, lambda: _parts(storage, known, of, but)))
+
+
+def in_batches(storage: Storage, rows: int, columns: Sequence[str]) -> Iterator[Steps]:
+    """All recorded steps, by whole episodes, in batches of about `rows` rows.
+
+    However large the run, no more than one batch and one file of it is in memory. `columns` must
+    have those by which steps are sorted: episode, attempt, ordinal, retry, seat.
+    """
+    index = Index()
+    batch: set[str] = set()
+    held = 0
+    for episode, count in steadily(storage, lambda: _counts(storage)).items():
+        if batch and held + count > rows:
+            yield _batch(storage, index, batch, columns)
+            batch, held = set(), 0
+        batch.add(episode)
+        held += count
+    if batch:
+        yield _batch(storage, index, batch, columns)
+
+
+def _batch(storage: Storage, index: Index, of: set[str], columns: Sequence[str]) -> Steps:
+    return Steps(steadily(storage, lambda: _parts(storage, index, of, (), columns)))
+
+
+def _counts(storage: Storage) -> dict[str, int]:
+    """Episode id → how many steps it has, in the order of their first."""
+    found: Counter[str] = Counter()
+    tails = all_tails(storage, "steps")
+    segments = visible(storage, "steps")
+    for segment in segments:
+        _count(read_segment(storage, segment, STEPS, ["episode_id"]), found)
+    for tail in uncovered(tails, segments):
+        if (rows := read_tail(storage, tail)) is not None:
+            _count(rows, found)
+    return found
+
+
+def _count(rows: pa.Table, into: Counter[str]) -> None:
+    for one in pc.value_counts(rows.column("episode_id")).to_pylist():
+        into[one["values"]] += one["counts"]
 
 
 def _parts(

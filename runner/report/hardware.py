@@ -37,17 +37,22 @@ class Hardware:
 
 def hardware(parts: Iterable[Hours]) -> Hardware | None:
     """What `parts`, all of one model and size, say of a server; None where they say too little."""
-    moments, tokens, busy_s, kv = Moments(), 0, 0.0, None
+    parts = list(parts)
+    moments = Moments()
     for part in parts:
-        if part.moments is not None:
-            moments = moments.plus(part.moments)
-        tokens += part.prefill_tokens or 0
-        busy_s += part.prefill_busy_s or 0.0
-        kv = max(filter(None, (kv, part.kv_capacity)), default=None)
-    line = step_line(moments)
-    if line is None or not tokens or busy_s <= 0:
+        moments = moments.plus(part.moments or Moments())
+    kv = max((part.kv_capacity for part in parts if part.kv_capacity), default=None)
+    line, speed = step_line(moments), prefill_tps(parts)
+    if line is None or speed is None:
         return None
-    return Hardware(*line, tokens / busy_s, kv, moments.requests / moments.steps)
+    return Hardware(*line, speed, kv, moments.requests / moments.steps)
+
+
+def prefill_tps(parts: Iterable[Hours]) -> float | None:
+    """Prompt tokens that a server computed per second of computing them; None if none says so."""
+    known = [(part.prefill_tokens or 0, part.prefill_busy_s or 0.0) for part in parts]
+    tokens, busy_s = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0.0)
+    return tokens / busy_s if tokens and busy_s > 0 else None
 
 
 def step_line(moments: Moments) -> tuple[float, float] | None:
