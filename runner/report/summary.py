@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,13 @@ import pyarrow.compute as pc
 
 from runner.episode import Status
 from runner.errors import UsageError
-from runner.game import Kind
 from runner.record import Manifest, Storage, manifest, read, storage_at
 from runner.report import workload
 from runner.report.hours import COLUMNS as _SERVER_COLUMNS
-from runner.report.hours import SAMPLE_S, SAMPLES_APART_S
 from runner.report.intervals import Estimate, mean, share
 from runner.report.limit import Ledger
+from runner.report.moves import Moves, moves_of
+from runner.report.spans import held_gpu_seconds, spans
 from runner.report.spent import ledger_of
 
 DAY_S = 86_400.0
@@ -70,24 +69,6 @@ class Work:
     """Shares of the ended episodes in the GPU time of their servers."""
     held_gpu_seconds: float
     """GPU time that servers held, from the launch of the first to the end: what the run costs."""
-
-
-@dataclass(frozen=True)
-class Moves:
-    """How a model did as a player in one role; role None: in all."""
-
-    model: str
-    role: str | None
-    moves: int
-    replies: int
-    invalid: int
-    """Replies that were no legal move."""
-    fallback: int
-    """Moves that the game made because no reply was legal."""
-    invalid_rate: float
-    """Per reply."""
-    fallback_rate: float
-    """Per move."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +152,7 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
         teams=_won_by(seats, "team"),
         models=_rewards(seats),
         model_wins=_won_by(seats, "model"),
-        moves=_moves(steps),
+        moves=moves_of(steps),
         troubles=_troubles(episodes),
     )
 
@@ -224,12 +205,12 @@ def _work(
         pc.max(episodes.column("finished_at")).as_py(),
         pc.max(steps.column("replied_at")).as_py(),
     ]
-    spans = _spans(about, max((at for at in latest if at), default=None))
-    wall = sum(spans)
-    gpu_s = _held_gpu_seconds(servers)
+    lasted = spans(about, max((at for at in latest if at), default=None))
+    wall = sum(lasted)
+    gpu_s = held_gpu_seconds(servers)
     if servers.column("gpus").null_count:  # written before the column was
-        gpu_s = sum(len(a.gpus) * s for a, s in zip(about.attempts, spans, strict=True))
-    server_s = sum(a.servers * s for a, s in zip(about.attempts, spans, strict=True))
+        gpu_s = sum(len(a.gpus) * s for a, s in zip(about.attempts, lasted, strict=True))
+    server_s = sum(a.servers * s for a, s in zip(about.attempts, lasted, strict=True))
     calls = steps.filter(
         pc.or_(pc.is_valid(steps.column("server_id")), pc.greater(steps.column("prompt_tokens"), 0))
     )
@@ -265,38 +246,6 @@ def _cache_hit(calls: pa.Table) -> float | None:
     return _per(_total(chats.column("cached_tokens")), _total(chats.column("prompt_tokens")))
 
 
-def _held_gpu_seconds(servers: pa.Table) -> float:
-    """GPUs × time over the samples of all servers: nodes come and go, so no product of two numbers.
-
-    Each sample counts until the next one of its server, or a second where a gap follows.
-    """
-    with_gpus = servers.filter(pc.greater(servers.column("gpus"), 0))
-    ordered = with_gpus.sort_by([("server_id", "ascending"), ("sampled_at", "ascending")])
-    if not ordered.num_rows:
-        return 0.0
-    at = ordered.column("sampled_at").cast(pa.int64()).combine_chunks()
-    ids = ordered.column("server_id").combine_chunks()
-    later = pc.divide(pc.subtract(at[1:], at[:-1]).cast(pa.float64()), 1e6)
-    near = pc.and_(pc.equal(ids[1:], ids[:-1]), pc.less(later, SAMPLES_APART_S))
-    lasted = pc.if_else(near, later, SAMPLE_S)
-    gpus = ordered.column("gpus").combine_chunks().cast(pa.float64())
-    until_last = pc.sum(pc.multiply(lasted, gpus[:-1])).as_py() or 0.0
-    return float(until_last + gpus[-1].as_py() * SAMPLE_S)
-
-
-def _spans(about: Manifest, latest: datetime | None) -> list[float]:
-    """Seconds per attempt. One without an end lasted until the next, or the last row written."""
-    begins = [datetime.fromisoformat(attempt.started_at) for attempt in about.attempts]
-    spans = []
-    for place, attempt in enumerate(about.attempts):
-        if attempt.ended_at is not None:
-            end: datetime | None = datetime.fromisoformat(attempt.ended_at)
-        else:
-            end = begins[place + 1] if place + 1 < len(begins) else latest
-        spans.append(max(0.0, (end - begins[place]).total_seconds()) if end else 0.0)
-    return spans
-
-
 def _winners(finished: pa.Table) -> dict[str, Estimate]:
     counts = _counts(finished.column("winner"))
     shares = {name or "(none)": share(count, finished.num_rows) for name, count in counts.items()}
@@ -325,45 +274,6 @@ def _rewards(seats: pa.Table) -> dict[str, Estimate]:
     for model, reward in zip(*columns, strict=True):
         values.setdefault(model, []).append(reward)
     return _sorted({model: mean(rewards) for model, rewards in values.items()})
-
-
-def _moves(steps: pa.Table) -> list[Moves]:
-    """Per model and role, each model's total first."""
-    steps = steps.filter(pc.not_equal(steps.column("kind"), Kind.embed.value))
-    decided = pc.or_(steps.column("valid"), steps.column("fallback"))
-    flags = pa.table(
-        {
-            "model": steps.column("model"),
-            "role": steps.column("role"),
-            "moves": decided.cast(pa.int64()),
-            "invalid": pc.invert(steps.column("valid")).cast(pa.int64()),
-            "fallback": steps.column("fallback").cast(pa.int64()),
-        }
-    )
-    sums: list[Any] = [("moves", "sum"), ("moves", "count"), ("invalid", "sum")]
-    sums.append(("fallback", "sum"))
-    found = [
-        _moves_of(row)
-        for keys in (["model"], ["model", "role"])
-        for row in flags.group_by(keys).aggregate(sums).to_pylist()
-        if keys == ["model"] or row["role"] is not None
-    ]
-    return sorted(found, key=lambda one: (one.model, one.role is not None, one.role or ""))
-
-
-def _moves_of(row: Mapping[str, Any]) -> Moves:
-    moves, replies = row["moves_sum"], row["moves_count"]
-    invalid, fallback = row["invalid_sum"], row["fallback_sum"]
-    return Moves(
-        model=row["model"],
-        role=row.get("role"),
-        moves=moves,
-        replies=replies,
-        invalid=invalid,
-        fallback=fallback,
-        invalid_rate=invalid / replies,
-        fallback_rate=fallback / moves if moves else 0.0,
-    )
 
 
 def _troubles(episodes: pa.Table) -> list[Trouble]:

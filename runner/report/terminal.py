@@ -16,7 +16,8 @@ from rich.text import Text
 
 from runner.report.intervals import Estimate
 from runner.report.limit import PARTS, USEFUL, Ledger
-from runner.report.summary import Moves, Summary, Trouble, Work
+from runner.report.moves import Moves
+from runner.report.summary import Summary, Trouble, Work
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _PLAIN_PATH = re.compile(r"[\w./:+=@,~-]+")

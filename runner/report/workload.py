@@ -15,7 +15,7 @@ COLUMNS = (
 """Of the steps table: what `workloads` needs."""
 ESTIMATED = 0.02
 """Share of what is expected in the cache by which the estimate may be off: tokens are counted from
-characters, and the parts of a prompt differ in characters per token (measured: under 1 %)."""
+characters, and the parts of a prompt differ in characters per token (measured: docs/limit.md)."""
 PAGE = 32
 """Tokens by which a cache may fall short without having evicted anything: it keeps whole pages."""
 
