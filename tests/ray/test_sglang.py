@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from runner.audit import audit
+from runner.report import summarise
 from tests.ray.conftest import MakeCluster, Start, pids_of
 from tests.sglang.environment import STUBS, environment, needs_sglang
 
@@ -66,6 +67,10 @@ def test_a_killed_scheduler_costs_nothing_but_the_calls_in_flight(
         where engine = 'sglang' and state = 'up'"""
     running, capacity, hit, speed = rows(load, out)[0]
     assert running >= 1 and capacity == 65536 and 0 < hit <= 1 and speed > 0
+    spent = summarise(out).ledger
+    assert spent is not None and spent.of_limit is not None and 0 < spent.of_limit < 1
+    assert spent.parts["restarts"] > 0 and spent.hardware[NAME].prefill_tps > 0
+    assert sum(spent.parts.values()) == pytest.approx(spent.held_s)
     assert not pids_of("--served-model-name", NAME)
 
 
