@@ -30,6 +30,7 @@ SECTIONS = [
     ("engine=llamacpp", "engine", config.LlamaCppEngine),
     ("engine=endpoint", "engine", config.EndpointEngine),
     ("engine=simulated", "engine", config.SimulatedEngine),
+    ("scheduler=ledger", "scheduler", config.LedgerScheduler),
     ("scheduler=slots", "scheduler", config.SlotScheduler),
     ("scheduler=round_robin", "scheduler", config.RoundRobinScheduler),
     ("scheduler=least_running", "scheduler", config.LeastRunningScheduler),

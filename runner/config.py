@@ -259,8 +259,22 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class LedgerScheduler:
+    """As many episodes per server as its KV cache can serve: group `scheduler`, the default."""
+
+    name: Literal["ledger"] = "ledger"
+    slots: Positive | None = None
+    """Fixes the episodes at once per server. Otherwise the ledger finds it; where a server does not
+    say how large its cache is, what the engine says."""
+    max_attempts: Positive = 3
+    """Times an episode is begun before infrastructure failures set it aside."""
+    pace: Annotated[float, Field(gt=0)] = 4.0
+    """Episodes per second that a server takes at most when it comes back after a failure."""
+
+
+@dataclass(frozen=True)
 class SlotScheduler:
-    """A fixed number of episodes per server: group `scheduler`."""
+    """A fixed number of episodes per server."""
 
     name: Literal["slots"] = "slots"
     slots: Positive | None = None
@@ -369,7 +383,8 @@ RoutedScheduler = RoundRobinScheduler | LeastRunningScheduler | CacheAwareSchedu
 """Those that choose a server for every call instead of one for every episode."""
 
 SchedulerConfig = Annotated[
-    SlotScheduler
+    LedgerScheduler
+    | SlotScheduler
     | RoundRobinScheduler
     | LeastRunningScheduler
     | CacheAwareScheduler
@@ -475,7 +490,7 @@ class RunConfig:
     games: GameConfig
     model: ModelConfig
     engine: EngineConfig = field(default_factory=AutoEngine)
-    scheduler: SchedulerConfig = field(default_factory=SlotScheduler)
+    scheduler: SchedulerConfig = field(default_factory=LedgerScheduler)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     n: Positive = 8
     """Episodes to play."""
