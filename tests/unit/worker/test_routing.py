@@ -190,3 +190,13 @@ def prefixes_of(tree: PrefixTree, server: str) -> set[str]:
             found |= {whole[: i + 1] for i in range(len(above), len(whole))}
         waiting += [(whole, child) for child in node.children.values()]
     return found
+
+
+def test_eviction_stops_at_the_size_it_is_given() -> None:
+    tree = PrefixTree()
+    for text in ("x" * 10, "y" * 10, "z" * 10):
+        tree.insert(text, "a")
+    tree.match("x" * 10)
+    tree.evict(20)
+    assert tree.sizes == {"a": 20}
+    assert [tree.match(text * 10)[0] for text in "xyz"] == [10, 0, 10], "y was used longest ago"
