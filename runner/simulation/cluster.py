@@ -208,6 +208,7 @@ class Cluster:
         self._down.discard(name)
         self._tell(ServerUp(name, MODEL, site.slots, again=again))
         self._tell(Sample(name, self._stats(name)))
+        self._send_all_waiting()
 
     def _die(self, name: str, for_s: float) -> None:
         load = self._servers.pop(name).load(self._now)
@@ -226,9 +227,7 @@ class Cluster:
                     episode.waiting.append(ask)
             episode.sent = {k: v for k, v in episode.sent.items() if k[0] != name}
         self._tell(ServerDown(name))
-        if self._router is not None:
-            for episode in list(self._episodes.values()):
-                self._send_waiting(episode)
+        self._send_all_waiting()
         self._at(self._now + for_s, lambda: self._start(name, again=True))
 
     def _sample(self) -> None:
@@ -306,12 +305,18 @@ class Cluster:
             else:
                 self._send(episode, ask, server)
 
-    def _server_for(self, episode: _Episode, ask: Ask) -> str | None:
-        if not episode.servers:
-            return None
+    def _send_all_waiting(self) -> None:
+        """A router asks for no lease: what waits goes to those that are left, or are back."""
         if self._router is not None:
-            return self._router.choose(list(self._servers), ask.prompt, self._now)
-        return episode.servers[MODEL]
+            for episode in list(self._episodes.values()):
+                self._send_waiting(episode)
+
+    def _server_for(self, episode: _Episode, ask: Ask) -> str | None:
+        if self._router is None:
+            return episode.servers.get(MODEL)
+        if not self._servers:
+            return None
+        return self._router.choose(list(self._servers), ask.prompt, self._now)
 
     def _send(self, episode: _Episode, ask: Ask, name: str) -> None:
         self._run(name)
