@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any
 
 from runner.scheduler.forecast import HORIZON, NOTHING, Ahead, Footprint, Forecast
+from runner.scheduler.knee import knee
 from runner.scheduler.messages import Call
 
 TICK_S = 2.0
@@ -65,6 +66,11 @@ class _Server:
     """The sums of them."""
     tick_at: float = -TICK_S
     quiet_until: float = 0.0
+    enough: float = math.inf
+    """Running requests beyond which more only wait longer."""
+    running: int = 0
+    answered: list[int] = field(default_factory=lambda: [0, 0, 0])
+    """Calls so far, and their computed and generated tokens."""
     prompt: int = 0
     """Tokens of the calls since the last tick."""
     missed: int = 0
@@ -181,6 +187,8 @@ class Ledger:
             one.common = max(one.common, call.common)
             warm = self._warm[call.episode, one.model]
             one.prompt += call.prompt
+            for at, more in enumerate((1, call.prompt - call.cached, call.completion)):
+                one.answered[at] += more
             if call.seat in warm:  # else its prompts may have gone while it was paused
                 slack = SLACK_TOKENS + SLACK_SHARE * call.expected
                 one.missed += max(0, int(call.expected - call.cached - slack))
@@ -194,6 +202,7 @@ class Ledger:
         if now - one.tick_at >= TICK_S:
             one.tick_at = now
             self._adapt(one, stats, now)
+            _look_for_the_knee(one, stats)
             self._look_ahead(one, now)
 
     def change_slots(self, slots: int | None) -> None:
@@ -209,6 +218,8 @@ class Ledger:
             return float((self._slots or one.slots) - len(one.held))
         if not one.held:
             return max(1.0, one.limit)  # whatever it takes, somebody has to play
+        if one.running >= one.enough:
+            return 0.0
         room = one.limit - one.peak()
         if not self._forecasts[one.model].sure:
             calls = sum(self._footprints[name, one.model].phase for name in one.held)
@@ -276,3 +287,19 @@ class Ledger:
         one.enter_anew(
             {name: forecast.ahead(self._footprints[name, one.model]) for name in one.held}
         )
+
+
+def _look_for_the_knee(one: _Server, stats: Any) -> None:
+    calls, computed, generated = one.answered
+    if stats is None or not calls or not stats.decode_moments or not stats.prefill_busy_s:
+        return
+    one.running = stats.running or 0
+    one.enough = (
+        knee(
+            stats.decode_moments,
+            prefill_tps=(stats.prefill_tokens or 0) / stats.prefill_busy_s,
+            computed=computed / calls,
+            generated=generated / calls,
+        )
+        or math.inf
+    )

@@ -150,6 +150,8 @@ class Cluster:
         self._play = play
         self._episodes: dict[str, _Episode] = {}
         self._answered: list[Call] = []
+        self._counted: dict[str, tuple[int, int]] = {}
+        """Server → prompt tokens and cached ones at the last sample."""
         self._left = episodes
         self._count = dict.fromkeys(("calls", "prompt", "cached", "output", "retractions"), 0)
         self._paused = 0
@@ -215,6 +217,7 @@ class Cluster:
         self._lost = [a + b for a, b in zip(self._lost, load[-3:], strict=True)]
         self._lost[2] += for_s
         self._wake_at.pop(name, None)
+        self._counted.pop(name, None)
         self._down.add(name)
         if self._router is not None:
             self._router.gone(name)
@@ -249,7 +252,19 @@ class Cluster:
             kv_capacity=load.capacity,
             kv_evictable=load.evictable,
             retracted=load.retracted,
+            cache_hit=self._hit_since(name, load.prompt, load.cached),
+            prefill_tokens=load.total_prefill_uncached_tokens,
+            prefill_busy_s=load.total_prefill_busy_us / 1e6,
+            decode_moments=load.decode_moments,
+            generated_tokens=load.generated,
         )
+
+    def _hit_since(self, name: str, prompt: int, cached: int) -> float | None:
+        """Share of prompt tokens found in the cache since the last sample; None without any."""
+        before = self._counted.get(name, (0, 0))
+        self._counted[name] = (prompt, cached)
+        new = prompt - before[0]
+        return (cached - before[1]) / new if new > 0 else None
 
     def _run(self, name: str) -> None:
         """Let the server's time pass up to now, and take its answers."""
