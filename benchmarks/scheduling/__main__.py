@@ -4,7 +4,8 @@
     python -m benchmarks.scheduling --small             # what CI runs
     python -m benchmarks.scheduling --workloads werewolf_private --seeds 2
 
-Every policy plays the same episodes of the same seeds. The oracle is the best fixed number of
+Every policy plays the same episodes of the same seeds.
+The oracle is the best fixed number of
 episodes per server: found on the first seed by trying many, then raced on every seed with its two
 neighbours, of which the best counts. Exit code 1 when a gate falls.
 """
@@ -109,7 +110,12 @@ def main() -> int:
     """The whole program."""
     parser = arguments(__doc__)
     parser.add_argument("--workloads", nargs="+", default=cases.names(), choices=cases.names())
-    parser.add_argument("--policies", nargs="+", default=list(POLICIES), choices=list(POLICIES))
+    parser.add_argument(
+        "--policies",
+        nargs="+",
+        default=list(POLICIES),
+        help="also fixed:N, and any of them with +sessions",
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--share", type=float, default=1.0, help="of the episodes of each workload")
     parser.add_argument("--small", action="store_true", help="three workloads, two seeds, fewer")

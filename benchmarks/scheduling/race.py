@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-from runner.worker.routing import CacheAware, LeastRunning, RoundRobin
+from dataclasses import dataclass, replace
 
 from benchmarks.scheduling.cases import load
 from runner.config import (
@@ -17,6 +15,7 @@ from runner.engine.simulated.radix import span_tokens
 from runner.scheduler import EpisodeScheduler, FixedSlots, Ledger, Scheduler, make_scheduler
 from runner.simulation import Cluster, Finding
 from runner.simulation.cluster import Router
+from runner.worker.routing import CacheAware, LeastRunning, RoundRobin
 
 UNTUNED = 256
 """Episodes per server where nobody has thought about it: as many as a worker plays at once."""
@@ -28,6 +27,8 @@ class Policy:
 
     scheduler: Callable[[], Scheduler]
     router: Callable[[], Router] | None = None
+    sessions: bool = False
+    """Whether the server is told when an episode has ended (`--enable-session-radix-cache`)."""
 
 
 def fixed(slots: int) -> Policy:
@@ -53,9 +54,11 @@ POLICIES = {
 
 
 def policy(name: str) -> Policy:
-    """By name; `fixed:24` holds 24 episodes per server."""
+    """By name; `fixed:24` holds 24 episodes per server, `…+sessions` closes their sessions."""
+    name, _, extra = name.partition("+")
     kind, _, slots = name.partition(":")
-    return fixed(int(slots)) if kind == "fixed" else POLICIES[kind]
+    found = fixed(int(slots)) if kind == "fixed" else POLICIES[kind]
+    return replace(found, sessions=extra == "sessions")
 
 
 def race(workload: str, name: str, seed: int, share: float = 1.0) -> Finding:
@@ -64,7 +67,7 @@ def race(workload: str, name: str, seed: int, share: float = 1.0) -> Finding:
     episodes = max(8, round(case.episodes * share))
     chosen = policy(name)
     return Cluster(
-        case.sites(),
+        [replace(site, sessions=chosen.sessions) for site in case.sites()],
         chosen.scheduler(),
         case.play(seed, episodes),
         episodes,
