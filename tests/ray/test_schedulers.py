@@ -23,7 +23,7 @@ def rows(tmp_path: Path, table: str, *columns: str) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(
     "scheduler",
-    ["slots", "concur", "thunderagent", "round_robin", "least_running", "cache_aware"],
+    ["ledger", "slots", "concur", "thunderagent", "round_robin", "least_running", "cache_aware"],
 )
 def test_a_run_ends_with_every_episode_once(
     start: Start, three_nodes: RayCluster, tmp_path: Path, scheduler: str
