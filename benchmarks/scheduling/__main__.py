@@ -4,10 +4,10 @@
     python -m benchmarks.scheduling --small             # what CI runs
     python -m benchmarks.scheduling --workloads werewolf_private --seeds 2
 
-Every policy plays the same episodes of the same seeds.
-The oracle is the best fixed number of
+Every policy plays the same episodes of the same seeds. The oracle is the best fixed number of
 episodes per server: found on the first seed by trying many, then raced on every seed with its two
-neighbours, of which the best counts. Exit code 1 when a gate falls.
+neighbours, of which the best counts. A policy may also be fixed:N, or have +sessions at its end:
+then servers are told when an episode is over. Exit code 1 when a gate falls.
 """
 
 from __future__ import annotations
