@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Any
 
 from runner.scheduler.forecast import HORIZON, NOTHING, Ahead, Footprint, Forecast
-from runner.scheduler.knee import knee
+from runner.scheduler.knee import Speed, speed
 from runner.scheduler.messages import Call
 
 TICK_S = 2.0
@@ -30,17 +30,25 @@ COOL_DOWN_S = 10.0
 """After a cut: what was cached before has to be prefilled once more, which is no new sign."""
 FRACTION = 0.90
 """Of the cache, to begin with."""
-LEAST, MOST = 0.70, 1.05
+LEAST, MOST = 0.70, 2.0
 CUT = 0.93
 RAISE = 0.005
 THRASHING = 0.01
-"""Share of prompt tokens that are excess misses from which on `f` is cut."""
-CALM = 0.002
-"""Share below which it may grow."""
+"""Share of prompt tokens that may be excess misses where a server does not say how fast it is."""
+PRICE = 1 / 8
+"""Of what a far larger batch would save, as much may be spent on excess misses: beyond the onset
+they grow several times as fast as the batch."""
+NOISE, WORST = 0.004, 0.50
+"""Shares that are always tolerable, and never."""
+CALM = 0.3
+"""Of what is tolerable: below that `f` may grow."""
+SMOOTH = 0.2
+"""Weight of one look at the running requests."""
 SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Of what a call should have found: that is how well expectations are known."""
-HYSTERESIS, FULL = 0.1, 1.0
-"""Between what is admitted and what is paused; and what is never let pass."""
+HYSTERESIS, FULL, PAUSE_OVER = 0.1, 1.0, 0.0
+"""What is paused for is more than what is admitted for: by so much, but not beyond a full cache, as
+long as `f` does not say that missing some of it pays."""
 COLD = 24
 """Calls after which, while no episode has finished, a server holds twice what its engine says."""
 MARGIN = 0.5
@@ -66,11 +74,14 @@ class _Server:
     """The sums of them."""
     tick_at: float = -TICK_S
     quiet_until: float = 0.0
-    enough: float = math.inf
-    """Running requests beyond which more only wait longer."""
-    running: int = 0
+    speed: Speed | None = None
+    """None: it does not say."""
+    running: float = 0.0
+    """Requests, smoothed over some samples."""
     answered: list[int] = field(default_factory=lambda: [0, 0, 0])
     """Calls so far, and their computed and generated tokens."""
+    asked: int = 0
+    """Prompt tokens of all of them."""
     prompt: int = 0
     """Tokens of the calls since the last tick."""
     missed: int = 0
@@ -86,7 +97,36 @@ class _Server:
     @property
     def most(self) -> float:
         """Tokens from which on somebody has to pause."""
-        return min(self.fraction + HYSTERESIS, FULL) * (self.capacity or 0) - self.common
+        share = self.fraction + HYSTERESIS
+        if self.fraction <= FULL:
+            share = min(share, FULL + PAUSE_OVER)
+        return share * (self.capacity or 0) - self.common
+
+    @property
+    def enough(self) -> float:
+        """Running requests beyond which more only wait longer."""
+        calls, computed, generated = self.answered
+        if self.speed is None or not calls or not generated:
+            return math.inf
+        return self.speed.enough(computed / calls, generated / calls)
+
+    @property
+    def tolerable(self) -> float:
+        """Share of prompt tokens that may be excess misses."""
+        calls, _, generated = self.answered
+        if self.speed is None or not calls or not self.asked:
+            return THRASHING
+        worth = self.speed.worth(generated / calls, max(self.running, 1.0))
+        return min(WORST, max(NOISE, PRICE * worth * calls / self.asked))
+
+    def measure(self, stats: Any) -> None:
+        """Take from a sample how fast the server is."""
+        if stats is None:
+            return
+        self.running += SMOOTH * ((stats.running or 0) - self.running)
+        if stats.decode_moments and stats.prefill_busy_s and stats.prefill_tokens:
+            prefill_tps = stats.prefill_tokens / stats.prefill_busy_s
+            self.speed = speed(stats.decode_moments, prefill_tps) or self.speed
 
     def enter(self, episode: str, ahead: Ahead) -> None:
         self.leave(episode)
@@ -187,11 +227,13 @@ class Ledger:
             one.common = max(one.common, call.common)
             warm = self._warm[call.episode, one.model]
             one.prompt += call.prompt
+            one.asked += call.prompt
             for at, more in enumerate((1, call.prompt - call.cached, call.completion)):
                 one.answered[at] += more
             if call.seat in warm:  # else its prompts may have gone while it was paused
-                slack = SLACK_TOKENS + SLACK_SHARE * call.expected
-                one.missed += max(0, int(call.expected - call.cached - slack))
+                excess = call.expected - call.cached
+                if excess > SLACK_TOKENS + SLACK_SHARE * call.expected:
+                    one.missed += excess
             warm.add(call.seat)
         return ()
 
@@ -201,8 +243,8 @@ class Ledger:
             one.capacity = stats.kv_capacity
         if now - one.tick_at >= TICK_S:
             one.tick_at = now
+            one.measure(stats)
             self._adapt(one, stats, now)
-            _look_for_the_knee(one, stats)
             self._look_ahead(one, now)
 
     def change_slots(self, slots: int | None) -> None:
@@ -266,10 +308,11 @@ class Ledger:
         one.retracted = retracted
         if now < one.quiet_until:
             return
-        if pressed or missed > THRASHING * prompt:
+        tolerable = one.tolerable
+        if pressed or missed > tolerable * prompt:
             one.fraction = max(LEAST, one.fraction * CUT)
             one.quiet_until = now + COOL_DOWN_S
-        elif missed < CALM * prompt and self._room_is_short(one):
+        elif missed < CALM * tolerable * prompt and self._room_is_short(one):
             one.fraction = min(MOST, one.fraction + RAISE)
 
     def _room_is_short(self, one: _Server) -> bool:
@@ -287,19 +330,3 @@ class Ledger:
         one.enter_anew(
             {name: forecast.ahead(self._footprints[name, one.model]) for name in one.held}
         )
-
-
-def _look_for_the_knee(one: _Server, stats: Any) -> None:
-    calls, computed, generated = one.answered
-    if stats is None or not calls or not stats.decode_moments or not stats.prefill_busy_s:
-        return
-    one.running = stats.running or 0
-    one.enough = (
-        knee(
-            stats.decode_moments,
-            prefill_tps=(stats.prefill_tokens or 0) / stats.prefill_busy_s,
-            computed=computed / calls,
-            generated=generated / calls,
-        )
-        or math.inf
-    )
