@@ -48,6 +48,24 @@ def test_the_least_recently_used_leaf_goes_first_and_inner_nodes_after_their_lea
     assert [cached(cache, text) for text in ("dddd", "aabb", "eeee")] == [0, 2, 4]
 
 
+def test_a_node_is_as_young_as_the_youngest_of_the_leaves_it_had() -> None:
+    cache = holding(12, "aabb", "dddd")
+    cached(cache, "aabb")
+    cache.make_room(10)  # dddd goes first, then bb; aa was used through bb.
+    cache.insert(tuple("eeee"))
+    cached(cache, "aabb")
+    cache.make_room(8)
+    cache.insert(tuple("ffff"))
+    assert [cached(cache, text) for text in ("aabb", "eeee")] == [0, 4]
+
+
+def test_what_is_split_off_is_renewed_as_in_sglang() -> None:
+    cache = holding(8, "aabb", "dddd")
+    assert cached(cache, "aaxx") == 2
+    cache.make_room(2)
+    assert [cached(cache, text) for text in ("dddd", "aabb")] == [0, 4]
+
+
 def test_what_is_locked_stays_with_all_that_precedes_it() -> None:
     cache = holding(20, "aabb", "aacc")
     node, _, _ = cache.match_prefix(tuple("aabb"))
