@@ -43,7 +43,7 @@ class SimulatedServer(ServedEngine[SimulatedEngine]):
         self._signals = Signals(self._server.ask, metrics_every_s=0.0)
 
     async def _endpoint(self) -> Endpoint:
-        return self._answers(slots_of(self._config, self._model, self._hardware), meta_info=True)
+        return self._answers(slots_of(self._config, self._model), meta_info=True)
 
     async def stats(self) -> EngineStats:
         """Load now; rates since the last call."""
@@ -88,8 +88,9 @@ def hardware_of(config: SimulatedEngine, model: ModelConfig) -> Hardware | None:
         raise UsageError(f"engine.hardware: {error}") from None
 
 
-def slots_of(config: SimulatedEngine, model: ModelConfig, hardware: Hardware | None) -> int:
+def slots_of(config: SimulatedEngine, model: ModelConfig) -> int:
     """Episodes that the server holds, if each fills its context."""
+    hardware = hardware_of(config, model)
     if config.slots or hardware is None:
         return config.slots or SLOTS
     tokens = config.kv_tokens or hardware.kv_tokens

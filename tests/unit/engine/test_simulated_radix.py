@@ -49,14 +49,14 @@ def test_the_least_recently_used_leaf_goes_first_and_inner_nodes_after_their_lea
 
 
 def test_a_node_is_as_young_as_the_youngest_of_the_leaves_it_had() -> None:
-    cache = holding(12, "aabb", "dddd")
-    cached(cache, "aabb")
-    cache.make_room(10)  # dddd goes first, then bb; aa was used through bb.
-    cache.insert(tuple("eeee"))
-    cached(cache, "aabb")
-    cache.make_room(8)
-    cache.insert(tuple("ffff"))
-    assert [cached(cache, text) for text in ("aabb", "eeee")] == [0, 4]
+    cache = holding(12, "aabb", "aacc", "dddd")
+    node, _, _ = cache.match_prefix(tuple("dddd"))
+    cache.lock(node)
+    assert cached(cache, "aabb") == 4
+    cache.make_room(6)  # cc, and bb, through which aa was used after dddd.
+    cache.unlock(node)
+    cache.make_room(7)
+    assert [cached(cache, text) for text in ("aabb", "dddd")] == [2, 0]
 
 
 def test_what_is_split_off_is_renewed_as_in_sglang() -> None:
