@@ -314,6 +314,7 @@ def test_closed_sessions_are_evicted_before_open_ones() -> None:
 def test_a_session_that_closed_before_its_last_call_ended_is_not_opened_again_by_it() -> None:
     batcher = Batcher(FLAT, sessions=True)
     batcher.submit(call("a", "p", 50, session="game"), 0.0)
+    batcher.submit(call("b", "q", 50, session="another"), 0.0)
     batcher.advance(2.0)
     batcher.close_session("game", 2.0)
     run(batcher)

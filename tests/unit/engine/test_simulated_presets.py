@@ -7,7 +7,6 @@ import pytest
 from runner.config import ModelConfig, SimulatedEngine
 from runner.engine import check, expected_episodes
 from runner.engine.simulated.presets import BANDWIDTH, COMPUTE, GPUS, PRESETS, preset
-
 from runner.errors import UsageError
 
 MODEL = ModelConfig("m", "m", context_length=8192)
