@@ -1,9 +1,10 @@
 """The simulated server's cost model against the real SGLang on the CPU: predicted and measured.
 
-A tiny model behind a cache that is too small for many episodes. What a step costs is read from the
-server's own counters, in runs of their own: τ0 and τ1 from `decode_moments`, the prefill's from
-`total_prefill_busy_us`; what a call costs outside the scheduler from episodes that run alone. Then
-more and more episodes run at once, on the server and in virtual time, with the same tokens.
+A tiny model behind a cache that is too small for many episodes; more and more of them run at once,
+on the server and in virtual time, with the same tokens. What a step costs is read from the server's
+own counters over the whole sweep: τ0 and τ1 from `decode_moments`, the prefill's from
+`total_prefill_busy_us`. What passes between an answer and the next request, in the client, the HTTP
+server and the tokenizer, is no part of the model and is taken as it was measured in each run.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -46,6 +47,8 @@ class Found:
     prompt: int
     cached: int
     retracted: int
+    outside_s: float = 0.0
+    """Of a call, between an answer and when the scheduler has the next request; mean."""
 
     @property
     def per_s(self) -> float:
@@ -59,6 +62,15 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What the server counted during a run."""
+
+    moments: tuple[float, ...]
+    prefill_s: float
+    prefill_tokens: int
+
+
+@dataclass(frozen=True)
 class Costs:
     """What was read from the server; seconds."""
 
@@ -66,8 +78,6 @@ class Costs:
     step_s_per_request: float
     prefill_tps: float
     prefill_step_s: float
-    outside_s: float = 0.0
-    """Per call, between an answer and the next request."""
 
     def hardware(self) -> Hardware:
         """A server with these costs."""
@@ -80,7 +90,21 @@ class Costs:
             prefill_step_s=self.prefill_step_s,
             max_running=AT_MOST,
             context=CONTEXT,
+            # SGLang expects of a request with `ignore_eos` all that it asks for.
+            new_token_ratio=1.0,
+            new_token_ratio_min=1.0,
+            new_token_ratio_decay=0.0,
         )
+
+
+class Told(NamedTuple):
+    """What a server says of a call."""
+
+    prompt: int
+    cached: int
+    retracted: int
+    inside_s: float
+    """From when the scheduler had it to its last token."""
 
 
 class Client:
@@ -105,8 +129,8 @@ class Client:
             if not rank["num_running_reqs"]:
                 return rank
 
-    async def chat(self, messages: Sequence[str], output: int = OUTPUT) -> tuple[int, int, int]:
-        """Prompt tokens, cached tokens and retractions of a call."""
+    async def chat(self, messages: Sequence[str], output: int = OUTPUT) -> Told:
+        """What a call came to."""
         body = {
             "model": "tiny",
             "messages": [{"role": "user", "content": text} for text in messages],
@@ -116,8 +140,12 @@ class Client:
         }
         answer = await self.ask("/v1/chat/completions", body)
         usage, meta = answer["usage"], answer["choices"][0]["meta_info"]
-        cached = usage["prompt_tokens_details"]["cached_tokens"]
-        return usage["prompt_tokens"], cached, meta["num_retractions"]
+        return Told(
+            usage["prompt_tokens"],
+            usage["prompt_tokens_details"]["cached_tokens"],
+            meta["num_retractions"],
+            meta["request_finished_ts"] - meta["api_server_dispatch_finish_ts"],
+        )
 
     async def tokens(self, messages: Sequence[str]) -> Tokens:
         """The prompt as the server's tokenizer has it."""
@@ -131,24 +159,41 @@ def prompts(episode: str) -> list[list[str]]:
     return [[RULES, *lines[: i + 1]] for i in range(CALLS)]
 
 
-async def measured(client: Client, at_once: int, name: str) -> Found:
+async def measured(client: Client, at_once: int, name: str) -> tuple[Found, Counted]:
     """Let so many places play their episodes."""
-    await client.load()
+    before = await client.load()
     await client.ask("/flush_cache", {})
-    told: list[tuple[int, int, int]] = []
+    told: list[Told] = []
+    outside_s: list[float] = []
 
     async def place(number: int) -> None:
+        begun = time.perf_counter()
+        own: list[Told] = []
         for one in range(EPISODES_EACH):
-            told.extend([await client.chat(m) for m in prompts(f"{name}.{number}.{one}")])
+            own.extend([await client.chat(m) for m in prompts(f"{name}.{number}.{one}")])
+        told.extend(own)
+        outside_s.append(time.perf_counter() - begun - sum(call.inside_s for call in own))
 
     begun = time.perf_counter()
     await asyncio.gather(*(place(number) for number in range(at_once)))
     wall = time.perf_counter() - begun
-    prompt, cached, retracted = map(sum, zip(*told, strict=True))
-    return Found(len(told), wall, prompt, cached, retracted)
+    after = await client.load()
+    prompt, cached, retracted, _ = map(sum, zip(*told, strict=True))
+    found = Found(len(told), wall, prompt, cached, retracted, sum(outside_s) / len(told))
+    return found, counted(before, after)
 
 
-async def predicted(client: Client, costs: Costs, at_once: int, name: str) -> Found:
+def counted(before: Any, after: Any) -> Counted:
+    """What happened between two looks at `/v1/loads`."""
+    moments = zip(after["decode_moments"], before["decode_moments"] or [0.0] * 6, strict=True)
+    names = ("total_prefill_busy_us", "total_prefill_uncached_tokens")
+    us, tokens = (after[name] - before[name] for name in names)
+    return Counted(tuple(a - b for a, b in moments), us / 1e6, tokens)
+
+
+async def predicted(
+    client: Client, costs: Costs, at_once: int, name: str, outside_s: float
+) -> Found:
     """The same in virtual time."""
     episodes = {
         (number, one): [
@@ -157,13 +202,15 @@ async def predicted(client: Client, costs: Costs, at_once: int, name: str) -> Fo
         for number in range(at_once)
         for one in range(EPISODES_EACH)
     }
-    return simulated(costs, at_once, episodes)
+    return simulated(costs, at_once, episodes, outside_s)
 
 
-def simulated(costs: Costs, at_once: int, episodes: dict[tuple[int, int], list[Tokens]]) -> Found:
+def simulated(
+    costs: Costs, at_once: int, episodes: dict[tuple[int, int], list[Tokens]], outside_s: float
+) -> Found:
     """So many places that play these episodes, in virtual time."""
     batcher = Batcher(costs.hardware(), weigh=len)
-    coming = [(0.0, number, 0, 0) for number in range(at_once)]
+    coming = [(outside_s, number, 0, 0) for number in range(at_once)]
     done, now = [], 0.0
     while coming or batcher.next_event() is not None:
         event = batcher.next_event()
@@ -180,49 +227,34 @@ def simulated(costs: Costs, at_once: int, episodes: dict[tuple[int, int], list[T
             number, one, turn = map(int, one_done.call.id.split("."))
             one, turn = (one, turn + 1) if turn + 1 < CALLS else (one + 1, 0)
             if one < EPISODES_EACH:
-                heappush(coming, (one_done.finished_at + costs.outside_s, number, one, turn))
+                heappush(coming, (one_done.finished_at + outside_s, number, one, turn))
     return Found(
         len(done),
-        max(d.finished_at for d in done) + costs.outside_s,
+        max(d.finished_at for d in done),
         sum(d.call.prompt_tokens for d in done),
         sum(d.cached for d in done),
         sum(d.retractions for d in done),
     )
 
 
-async def calibrated(client: Client) -> Costs:
-    """What the server's counters say a step costs, with nothing but that step to do."""
-    moments = [0.0] * 6
-    for at_once in (1, 4, 16):
-        before = (await client.load())["decode_moments"] or [0.0] * 6
-        await asyncio.gather(*(client.chat([f"{i} {at_once}"], 200) for i in range(at_once)))
-        after = (await client.load())["decode_moments"]
-        moments = [m + a - b for m, a, b in zip(moments, after, before, strict=True)]
-    n, batch, us, squares, products, _ = moments
+def costs_of(runs: Sequence[Counted], alone: tuple[Found, Counted], long: Counted) -> Costs:
+    """What steps cost in `runs`; `alone` has one call at a time, `long` long prompts."""
+    n, batch, us, squares, products, _ = map(sum, zip(*(r.moments for r in runs), strict=True))
     slope = (n * products - batch * us) / (n * squares - batch * batch)
-    short_s, _ = await prefilled(client, [["go"]] * 12, again=True)
-    long_s, tokens = await prefilled(client, [[f"{i} {LINE * 24}"] for i in range(12)])
     return Costs(
         step_s=(us - slope * batch) / n / 1e6,
-        step_s_per_request=max(0.0, slope / 1e6),
-        prefill_tps=tokens / long_s,
-        prefill_step_s=short_s / 12,
+        step_s_per_request=slope / 1e6,
+        prefill_tps=long.prefill_tokens / long.prefill_s,
+        prefill_step_s=alone[1].prefill_s / alone[0].calls,
     )
 
 
-async def prefilled(
-    client: Client, calls: Sequence[Sequence[str]], *, again: bool = False
-) -> tuple[float, int]:
-    """Seconds and tokens of the prefills of `calls`, one by one; `again`: their prompts cached."""
-    if again:
-        await client.chat(calls[0], 1)
+async def long_prompts(client: Client) -> Counted:
+    """Prompts that take far longer than the shortest prefill, one by one."""
     before = await client.load()
-    for messages in calls:
-        await client.chat(messages, 1)
-    after = await client.load()
-    names = ("total_prefill_busy_us", "total_prefill_uncached_tokens")
-    us, tokens = (after[name] - before[name] for name in names)
-    return us / 1e6, tokens
+    for i in range(12):
+        await client.chat([f"{i} {LINE * 24}"], 2)
+    return counted(before, await client.load())
 
 
 async def compared(client: Client, levels: Sequence[int], repeats: int) -> Report:
@@ -232,15 +264,14 @@ async def compared(client: Client, levels: Sequence[int], repeats: int) -> Repor
     every: dict[int, list[tuple[Found, Found]]] = {level: [] for level in levels}
     costs: list[Costs] = []
     for repeat in range(repeats):
-        base = await calibrated(client)
-        alone = await measured(client, 1, f"alone {repeat}")
-        model = await predicted(client, base, 1, f"alone {repeat}")
-        outside = max(0.0, alone.wall_s / alone.calls - model.wall_s / model.calls)
-        costs.append(replace(base, outside_s=outside))
-        for level in levels:
+        runs = {level: await measured(client, level, f"{repeat} {level}") for level in levels}
+        long = await long_prompts(client)
+        counts = [count for _, count in runs.values()]
+        costs.append(costs_of(counts, runs[levels[0]], long))
+        for level, (found, _) in runs.items():
             name = f"{repeat} {level}"
-            found = await measured(client, level, name)
-            every[level].append((found, await predicted(client, costs[-1], level, name)))
+            model = await predicted(client, costs[-1], level, name, found.outside_s)
+            every[level].append((found, model))
     errors = []
     for level, pairs in every.items():
         off = [100 * (model.per_s / found.per_s - 1) for found, model in pairs]
@@ -263,6 +294,7 @@ def notes(
     costs: Sequence[Costs], errors: Sequence[float], every: dict[int, list[tuple[Found, Found]]]
 ) -> list[str]:
     """What the table leaves out."""
+    outside = [1e3 * found.outside_s for pairs in every.values() for found, _ in pairs]
     retracted = [
         sum(pair[i].retracted for pairs in every.values() for pair in pairs) for i in (0, 1)
     ]
@@ -271,10 +303,10 @@ def notes(
         f"{max(errors, key=abs):+.0f} %. Retractions: {retracted[0]}, predicted {retracted[1]}.",
         f"Read from the server, in ms: τ0 {spread([1e3 * c.step_s for c in costs])}, τ1 "
         f"{spread([1e3 * c.step_s_per_request for c in costs])}, shortest prefill "
-        f"{spread([1e3 * c.prefill_step_s for c in costs])}, outside the scheduler "
-        f"{spread([1e3 * c.outside_s for c in costs])} per call; P "
-        f"{spread([c.prefill_tps for c in costs], ',.0f')} tokens/s. Calibrated anew for each of "
-        f"{len(costs)} repeats; τ2 and α are taken for 0.",
+        f"{spread([1e3 * c.prefill_step_s for c in costs])}; P "
+        f"{spread([c.prefill_tps for c in costs], ',.0f')} tokens/s, each from the counters of the "
+        f"whole sweep, in each of {len(costs)} repeats; τ2 and α are taken for 0. Outside the "
+        f"scheduler, as measured and put in: {spread(outside)} ms a call.",
         f"SGLang 0.5.23, a random Llama of two layers, {KV_TOKENS:,} KV tokens. An episode has "
         f"{CALLS} calls with {OUTPUT} tokens out; {EPISODES_EACH} in each place, in turn.",
     ]
@@ -304,7 +336,9 @@ async def run(levels: Sequence[int], repeats: int) -> Report:
 def main() -> None:
     """Measure and compare."""
     parser = arguments(__doc__)
-    parser.add_argument("--levels", type=int, nargs="+", default=[1, 2, 4, 8, 12, 16])
+    parser.add_argument(
+        "--levels", type=int, nargs="+", default=[1, 2, 4, 8, 12, 16], help="the first must be 1"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     asyncio.run(run(options.levels, options.repeats)).publish(save=options.save)
