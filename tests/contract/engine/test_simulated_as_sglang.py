@@ -87,7 +87,11 @@ class Both:
 async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Both]:
     made, logs = environment(), tmp_path_factory.mktemp("both")
     real = SGLangServer(
-        made.engine(max_total_tokens=KV_TOKENS, max_running_requests=AT_ONCE),
+        made.engine(
+            max_total_tokens=KV_TOKENS,
+            max_running_requests=AT_ONCE,
+            args={"enable-session-radix-cache": True},
+        ),
         made.served(context_length=CONTEXT),
         log_path=logs / "real.log",
     )
@@ -97,6 +101,7 @@ async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Both]:
             slots=AT_ONCE,
             kv_tokens=KV_TOKENS,
             max_queued_requests=8,
+            enable_session_radix_cache=True,
             port_range=(23000, 23999),
         ),
         ModelConfig("tiny", "tiny", context_length=CONTEXT),
@@ -171,6 +176,43 @@ def replayed(prompts: Sequence[tuple[int, ...]], kv_tokens: int = KV_TOKENS) -> 
         batcher.submit(Call(str(i), prompt, len(prompt), 1, (-1,), 1), float(i))
         (done,) = batcher.advance(float(i))
         found.append(done.cached)
+    return found
+
+
+async def test_sessions_are_covered_and_given_up_as_sglang_does(both: Both) -> None:
+    """Each game is a session; the second begins before the first ends, and so on."""
+    games = [await conversation(Layout.dialogue, seed) for seed in range(4)]
+    turns = sorted(
+        (place + 20 * game, game, place)
+        for game, bodies in enumerate(games)
+        for place in range(len(bodies))
+    )
+    order = [(f"game {game}", games[game][place]) for _, game, place in turns]
+    last = {session: i for i, (session, _) in enumerate(order)}
+    await both.real.flush()
+    told, prompts = [], []
+    for i, (session, body) in enumerate(order):
+        told.append(used(await both.real.chat({**body, "session_id": session}))[1])
+        prompts.append((session, await token_ids(both.real, body)))
+        if last[session] == i:
+            await both.real.ask("/close_session", {"session_id": session})
+    closed, open_ = (replayed_sessions(prompts, last if close else {}) for close in (True, False))
+    assert closed == told
+    assert open_ != closed, "to close them changes what is evicted"
+
+
+def replayed_sessions(
+    prompts: Sequence[tuple[str, tuple[int, ...]]], last: Mapping[str, int]
+) -> list[int]:
+    """As `replayed`, with sessions, each of which is closed after the call `last` says."""
+    batcher = Batcher(instant(KV_TOKENS), weigh=len, sessions=True)
+    found = []
+    for i, (session, prompt) in enumerate(prompts):
+        call = Call(str(i), prompt, len(prompt), 1, (-1,), 1, session)
+        batcher.submit(call, float(i))
+        found += [done.cached for done in batcher.advance(float(i))]
+        if last.get(session) == i:
+            batcher.close_session(session, float(i))
     return found
 
 
