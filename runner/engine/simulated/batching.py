@@ -294,8 +294,7 @@ class Batcher:
         self._decode_s += took
         self._generated += tokens
         cache.held += tokens
-        if cache.free < 0:
-            cache.make_room(0)
+        cache.make_room(0)
         self._ratio = max(
             self._ratio - steps * hardware.new_token_ratio_decay, hardware.new_token_ratio_min
         )
@@ -320,8 +319,7 @@ class Batcher:
             del self._known[call.id]
             self._done.append(request.done(now))
         keeping.give_back(cache, request)
-        if cache.free < 0:
-            cache.make_room(0)
+        cache.make_room(0)
 
     def _retract(self) -> None:
         """Send requests back to the queue, at least one, until the next step fits."""
