@@ -107,21 +107,35 @@ class EndpointEngine:
 
 @dataclass(frozen=True)
 class SimulatedEngine:
-    """A stand-in server without a model: legal random replies over real HTTP."""
+    """SGLang's scheduler and cache over real HTTP, without a model: legal random replies."""
 
     name: Literal["simulated"] = "simulated"
-    slots: Positive = 32
-    """Requests answered at once."""
+    hardware: str | None = None
+    """What calls take their time on, such as `h100-8b` or `h200-70b-tp4`: an estimate from data
+    sheets. Without it a call takes no time but `latency_s`."""
+    speed: Annotated[float, Field(gt=0)] | None = 1.0
+    """How many times as fast as `hardware` it answers; null: a call takes no time."""
+    slots: Positive | None = None
+    """Requests answered at once, and episodes per server. When not given: 32; with `hardware`, what
+    its KV cache holds."""
     servers: Positive = 1
     """How many servers when `model.replicas` is not given."""
     gpu: bool = False
     """Whether each takes `model.tp` GPUs, as a real server would: to try a cluster's placement."""
     latency_s: Annotated[float, Field(ge=0)] = 0.0
-    """How long each reply takes."""
-    kv_tokens: Positive = 131072
-    """Size of its prefix cache: what it reports as capacity, and when cached prompts are lost."""
+    """What each reply takes in addition."""
+    kv_tokens: Positive | None = None
+    """Size of its KV cache. When not given: 131,072; with `hardware`, what its memory holds."""
     fail_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of calls answered 503, to see what a run makes of it."""
+    schedule_policy: Literal["fcfs", "lpm", "priority"] = "fcfs"
+    """Order of its own queue: as calls come, longest cached prefix first, or by their priority."""
+    chunked_prefill_size: int = 8192
+    """Most prompt tokens of one prefill step; -1 does not split prompts."""
+    max_queued_requests: Positive | None = None
+    """Calls beyond so many that wait are answered 503."""
+    enable_session_radix_cache: bool = False
+    """Whether `/close_session` gives up what a session left in the cache."""
     port_range: tuple[int, int] = (22000, 22999)
     """Ports to choose from, apart from those of other engines."""
     start_timeout_s: Seconds = 60.0

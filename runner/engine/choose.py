@@ -21,7 +21,7 @@ from runner.config import (
     SimulatedEngine,
     VLLMEngine,
 )
-from runner.engine import endpoint, llamacpp, sglang, vllm
+from runner.engine import endpoint, llamacpp, sglang, simulated, vllm
 from runner.engine.base import Engine, Place
 from runner.engine.llamacpp import LlamaCppServer
 from runner.engine.served import ServedEngine
@@ -68,6 +68,8 @@ def check(config: EngineConfig, model: ModelConfig) -> None:
             sglang.check(config, model)
         case VLLMEngine():
             vllm.check(config, model)
+        case SimulatedEngine():
+            simulated.check(config, model)
 
 
 def prepare(config: EngineConfig, model: ModelConfig, say: Callable[[str], None]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from runner.config import EngineConfig, ModelConfig, SGLangEngine, VLLMEngine
+from runner.config import EngineConfig, ModelConfig, SGLangEngine, SimulatedEngine, VLLMEngine
 from runner.engine.checkpoint import read_config, read_weight_bytes
 from runner.engine.fit import GIB, GPU_MEMORY, Fit, fit
+from runner.engine.simulated.server import slots_of as simulated_slots
 
 ASSUMED_GIB = 79
 """Of a GPU whose type the cluster does not say: an 80 GB card."""
@@ -32,8 +33,10 @@ def fit_of(engine: EngineConfig, model: ModelConfig, accelerator: str = "") -> F
         return None  # a kind of model whose shape we do not know
 
 
-def expected_episodes(engine: EngineConfig, fitted: Fit | None) -> int | None:
+def expected_episodes(engine: EngineConfig, model: ModelConfig, fitted: Fit | None) -> int | None:
     """Episodes that one server will hold; None where it says so only when it is up."""
+    if isinstance(engine, SimulatedEngine):
+        return simulated_slots(engine, model)
     slots: int | None = getattr(engine, "slots", None)
     if slots is not None:
         return slots

@@ -81,7 +81,7 @@ def _model(model: ModelConfig, engine: EngineConfig, placed: Sequence[Replica]) 
         tp=model.tp,
         nodes_per_server=spans,
         command=shown_command(engine, model, Place(nodes=spans, meet=meet)),
-        episodes_per_server=expected_episodes(engine, fit),
+        episodes_per_server=expected_episodes(engine, model, fit),
         fit=str(fit) if fit else "",
     )
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,13 +12,11 @@ from runner.config import ModelConfig, SGLangEngine
 from runner.engine import flags, gpus
 from runner.engine.base import Endpoint, EngineStats, Place
 from runner.engine.installed import Software, model_path, python_of, require_directory
-from runner.engine.metrics import Rates
 from runner.engine.process import Command
 from runner.engine.served import ServedEngine
 from runner.engine.sglang import command
-from runner.engine.sglang.load import Extras, Snapshot, read_loads, read_metrics
+from runner.engine.sglang.signals import Signals
 from runner.engine.stall import StallProbe
-from runner.errors import EngineError
 
 LIST_FLAGS = """
 import argparse
@@ -60,39 +55,18 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         place: Place = Place(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__(config, model, log_path=log_path, place=place, bind=config.host)
-        self._probe = StallProbe(self.name, config.stall_s)
-        self._rates = Rates()
-        self._extras: Extras | None = None
-        self._looked_at = -METRICS_EVERY_S
-        self._cache_hit: float | None = None
-        self._decode_tps: float | None = None
+        self._signals = Signals(
+            self._server.ask,
+            metrics_every_s=METRICS_EVERY_S if config.enable_metrics else None,
+            probe=StallProbe(self.name, config.stall_s),
+        )
 
     async def stats(self) -> EngineStats:
         """Load now. Rates are of the last five seconds or more, and stay the same in between."""
         if self._place.rank:
             self._server.check_runs()
             return EngineStats(time.time())
-        snapshot = await self._snapshot()
-        self._probe.look(busy=snapshot.busy, progress=snapshot.progress, now=time.monotonic())
-        if self._config.enable_metrics and time.monotonic() - self._looked_at >= METRICS_EVERY_S:
-            self._looked_at = time.monotonic()
-            with suppress(EngineError):  # The server answered a moment ago; the figures can wait.
-                await self._read_metrics()
-        return EngineStats(
-            time.time(),
-            running=snapshot.running,
-            queued=snapshot.queued,
-            kv_used=snapshot.kv_used,
-            kv_capacity=snapshot.kv_capacity,
-            kv_evictable=self._extras.kv_evictable if self._extras else None,
-            retracted=self._extras.retracted if self._extras else None,
-            cache_hit=self._cache_hit,
-            decode_tps=self._decode_tps,
-            prefill_tokens=snapshot.prefill_tokens,
-            prefill_busy_s=snapshot.prefill_busy_s,
-            decode_moments=snapshot.decode_moments,
-            generated_tokens=int(self._extras.counters.generated) if self._extras else None,
-        )
+        return await self._signals.stats()
 
     async def _prepare(self) -> None:
         require_directory(self._model.path)
@@ -110,17 +84,9 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         """Episodes that the KV cache holds if each fills its context."""
         if self._model.embedding:
             return EMBEDDING_SLOTS
-        snapshot = await self._snapshot()
+        snapshot = await self._signals.snapshot()
         fit = max(1, snapshot.kv_capacity // self._model.context_length)
         return min(fit, snapshot.max_running or fit)
-
-    async def _snapshot(self) -> Snapshot:
-        body = json.loads(await self._server.ask("/v1/loads"))
-        return read_loads(body["loads"], datetime.fromisoformat(body["timestamp"]).timestamp())
-
-    async def _read_metrics(self) -> None:
-        self._extras = read_metrics(await self._server.ask("/metrics"), time.time())
-        self._cache_hit, self._decode_tps = self._rates.read(self._extras.counters)
 
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         words = command.argv(self._config, self._model, self._place, self._server.bind, ports)

@@ -1,5 +1,5 @@
-"""A stand-in server without a model: legal random replies over real HTTP."""
+"""SGLang's scheduler without a model: in virtual time for studies, over real HTTP as an engine."""
 
-from runner.engine.simulated.server import SimulatedServer
+from runner.engine.simulated.server import SimulatedServer, check
 
-__all__ = ["SimulatedServer"]
+__all__ = ["SimulatedServer", "check"]

@@ -31,6 +31,8 @@ class Admission:
         """Tokens, and tokens that are in the cache before them."""
         self.chunked: Request | None = None
         """Of whom more than these tokens has to be computed."""
+        self.hits = 0
+        """Cached tokens of those admitted here."""
         self.full = False
         """Whether a request found no room, so that none is looked at until another leaves."""
 
@@ -69,6 +71,7 @@ class Admission:
             if request.admitted_at < 0:
                 request.admitted_at, request.cached = now, prefix
             admitted += 1
+            self.hits += prefix
             part = min(new, self._left) if self._splits else new
             self._take(request, part, prefix, whole=part == new)
             if self._room() <= 0:

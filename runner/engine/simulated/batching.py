@@ -14,10 +14,11 @@ however often `advance` and `load` are called in between.
 
 from __future__ import annotations
 
+from runner.engine.simulated import keeping
 from runner.engine.simulated.admission import Admission
 from runner.engine.simulated.calls import Call, Done, Load, Request
 from runner.engine.simulated.hardware import Hardware
-from runner.engine.simulated.radix import Atoms, Node, RadixCache, Weigh, span_tokens
+from runner.engine.simulated.radix import RadixCache, Weigh, span_tokens
 from runner.engine.simulated.running import Running
 from runner.engine.simulated.waiting import Policy, Waiting
 
@@ -66,7 +67,7 @@ class Batcher:
         """Decode steps from `_since` to `_until`."""
         self._ratio = hardware.new_token_ratio
         self._retracted = self._generated = self._prompt = self._cached = self._uncached = 0
-        self._prefill_s = self._decode_s = 0.0
+        self._prefill_s = self._decode_s = self._hit_rate = 0.0
 
     def submit(self, call: Call, now: float) -> None:
         """Queue a call; one whose prompt is too long is done at once, aborted.
@@ -99,6 +100,17 @@ class Batcher:
             self._given_up = True
             self._wake(now, urgent=True)
         return True
+
+    def abort(self, call_id: str, now: float) -> Done | None:
+        """`cancel`, and what the call has come to by `now`; None if it is not in progress."""
+        request = self._known.get(call_id)
+        if request is None:
+            return None
+        self.cancel(call_id, now)
+        if request.finish >= 0:  # In the decode batch, which keeps count.
+            out = self._running.steps + self._steps_by(now) - request.born
+            return request.done(now, "Aborted")._replace(generated=out)
+        return request.done(now, "Aborted")
 
     def close_session(self, session: str, now: float) -> None:
         """What only its calls left is the first to be evicted; calls in progress leave nothing."""
@@ -148,11 +160,23 @@ class Batcher:
             generated=self._generated + grown,
             prompt=self._prompt,
             cached=self._cached,
+            hit_rate=self._hit_rate,
             new_token_ratio=self._ratio,
             prefill_s=prefill_s,
             decode_s=decode_s,
             idle_s=max(0.0, now - self._started - prefill_s - decode_s),
         )
+
+    def waiting_tokens(self) -> int:
+        """Tokens of prompts that are not admitted, or only in part."""
+        found = sum(request.filled for request in self._waiting)
+        if (request := self._chunked) is not None:
+            found += request.filled - request.prefix - request.held
+        return found
+
+    def known(self) -> list[str]:
+        """Ids of the calls in progress."""
+        return list(self._known)
 
     # --- time ---
 
@@ -227,7 +251,9 @@ class Batcher:
         if not admission.batch:
             return False
         self._batch = admission.batch
-        self.cache.held += sum(new for new, _ in admission.chunks)
+        computed = sum(new for new, _ in admission.chunks)
+        self._hit_rate = admission.hits / (admission.hits + computed)
+        self.cache.held += computed
         self.cache.make_room(0)
         self._until = now + hardware.prefill_s(admission.chunks)
         return True
@@ -241,13 +267,13 @@ class Batcher:
             self._uncached += new
             request.held += new
             if request is self._chunked:
-                self._stash(request)
+                if request.cancelled:
+                    self._chunked = None
+                    keeping.give_back(cache, request)
+                else:
+                    keeping.share_part(cache, request)
                 continue
-            assert request.node is not None
-            leaf, _ = cache.extend(request.node, request.call.prompt, request.at)
-            self._relock(request, leaf)
-            cache.held += request.out - request.held  # The tree has the prompt.
-            request.held = request.out
+            keeping.share_prompt(cache, request)
             request.out += 1
             self._generated += 1
             if request.first_token_at < 0:
@@ -259,27 +285,6 @@ class Batcher:
             else:
                 self._running.join(request)
 
-    def _stash(self, request: Request) -> None:
-        """Of a prompt that is computed in part, that part can be shared."""
-        cache, prompt = self.cache, request.call.prompt
-        assert request.node is not None
-        if request.cancelled:
-            self._chunked = None
-            cache.held -= request.held
-            cache.unlock(request.node)
-            return
-        there = request.prefix + request.held
-        at = request.at
-        covered = cache.weigh(prompt[:at])
-        for atom in prompt[at:]:
-            if (more := covered + cache.weigh((atom,))) > there:
-                break
-            covered, at = more, at + 1
-        leaf, _ = cache.extend(request.node, prompt[:at], request.at)
-        self._relock(request, leaf)
-        cache.held -= covered - request.prefix
-        request.held, request.prefix, request.at = there - covered, covered, at
-
     # --- decode ---
 
     def _decoded(self, steps: int, now: float) -> None:
@@ -289,8 +294,7 @@ class Batcher:
         self._decode_s += took
         self._generated += tokens
         cache.held += tokens
-        if cache.free < 0:
-            cache.make_room(0)
+        cache.make_room(0)
         self._ratio = max(
             self._ratio - steps * hardware.new_token_ratio_decay, hardware.new_token_ratio_min
         )
@@ -308,33 +312,14 @@ class Batcher:
     def _finish(self, request: Request, now: float) -> None:
         """Its prompt and its output stay in the cache, for whoever comes next."""
         call, cache = request.call, self.cache
-        assert request.node is not None
-        kept = self._kept(call.output, request.out)
-        leaf, _ = cache.extend(request.node, kept, 0)
-        self._relock(request, leaf)
-        cache.held -= request.held
+        leaf = keeping.share_output(cache, request)
         if not request.cancelled:
             if self._sessions and self._sessions.get(call.session) == request.generation:
                 cache.cover(call.session, leaf)
             del self._known[call.id]
             self._done.append(request.done(now))
-        cache.unlock(leaf)
-        if cache.free < 0:
-            cache.make_room(0)
-
-    def _kept(self, output: Atoms, tokens: int) -> Atoms:
-        """The part of an output that is in the cache: all but its last token, or whole spans."""
-        if self.cache.weigh is len:
-            return output[: tokens - 1]
-        while output and self.cache.weigh(output) > tokens:
-            output = output[:-1]
-        return output
-
-    def _relock(self, request: Request, node: Node) -> None:
-        self.cache.lock(node)
-        if request.node is not None:
-            self.cache.unlock(request.node)
-        request.node = node
+        keeping.give_back(cache, request)
+        cache.make_room(0)
 
     def _retract(self) -> None:
         """Send requests back to the queue, at least one, until the next step fits."""
@@ -343,10 +328,7 @@ class Batcher:
         while len(order) > 1:
             request = order.pop()
             running.leave(request)
-            assert request.node is not None
-            cache.held -= request.held
-            cache.unlock(request.node)
-            request.node, request.held = None, 0
+            keeping.give_back(cache, request)
             request.retractions += 1
             self._retracted += 1
             self._waiting.add(request)

@@ -64,6 +64,8 @@ class Load(NamedTuple):
     prompt: int
     """Tokens of computed prompts, cached ones included."""
     cached: int
+    hit_rate: float
+    """Share of cached tokens in the last prefill."""
     new_token_ratio: float
     prefill_s: float
     """With the next two: all seconds since the start."""
@@ -126,8 +128,8 @@ class Request:
         """Tokens to be in the KV cache before it is decoded: the prompt, and earlier output."""
         return self.call.prompt_tokens + self.out
 
-    def done(self, now: float) -> Done:
-        """Its answer, complete at `now`."""
+    def done(self, now: float, aborted: str = "") -> Done:
+        """Its answer at `now`, complete unless it is `aborted`."""
         return Done(
             self.call,
             self.cached,
@@ -137,4 +139,5 @@ class Request:
             now,
             self.retractions,
             self.out,
+            aborted,
         )

@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.engine.simulated.cache import CHARS_PER_TOKEN, count_tokens
+from runner.engine.simulated.tokens import CHARS_PER_TOKEN, content_text, count_tokens
 from runner.game.vectors import floats, pack
 from runner.policy.baseline import sample_schema
 from runner.policy.embedder import hashed
@@ -22,16 +22,24 @@ OBJECTS = ("a second look.", "more trust.", "a straight answer.", "some patience
 def reply_to(body: Mapping[str, Any]) -> tuple[str, str]:
     """Text and finish reason: a legal value of the requested JSON schema, or a short speech.
 
-    The same messages and seed get the same reply. A reply longer than `max_tokens` is cut off, as
-    a real one is.
+    The same messages and seed get the same reply. A reply that has no room in `max_tokens` for the
+    token that ends it is cut off, as a real one is; with `ignore_eos` it always goes on so far.
     """
     rng = random.Random(_digest(body))
     schema = requested_schema(body)
     text = _speech(rng) if schema is None else json.dumps(sample_schema(schema, rng))
-    most = body.get("max_completion_tokens") or body.get("max_tokens")
-    if most is not None and count_tokens(text) > most:
+    most = most_tokens(body)
+    if body.get("ignore_eos") and most is not None:
+        text = f"{text} " * (most * CHARS_PER_TOKEN // len(text) + 1)
+    if most is not None and count_tokens(text) >= most:
         return text[: most * CHARS_PER_TOKEN], "length"
     return text, "stop"
+
+
+def most_tokens(body: Mapping[str, Any]) -> int | None:
+    """Tokens that the reply may have; None: it may fill the context."""
+    most = body.get("max_completion_tokens") or body.get("max_tokens")
+    return None if most is None else int(most)
 
 
 def embedding(text: str, encoding: str | None) -> list[float] | str:
@@ -51,13 +59,7 @@ def requested_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def prompt_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """The conversation as one text, the way a chat template lays it out."""
-    return "".join(f"<{m['role']}>{_content(m['content'])}\n" for m in messages)
-
-
-def _content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content or [])
+    return "".join(f"<{m['role']}>{content_text(m['content'])}\n" for m in messages)
 
 
 def _speech(rng: random.Random) -> str:

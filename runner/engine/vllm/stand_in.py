@@ -11,17 +11,23 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 import runner
-from runner.engine.simulated.serve import StandIn, make_app, refusal, run
+from runner.engine.simulated.bodies import Answer, completion
+from runner.engine.simulated.options import Options
+from runner.engine.simulated.serve import make_app, run
+from runner.engine.simulated.stand_in import StandIn
 from runner.engine.vllm.command import KEY, MODULE
 
 VERSION = "0.32.0"
 LATENCY = "RUNNER_STAND_IN_LATENCY_S"
 """Environment variable: how long each reply takes."""
+ERRORS = {400: "BadRequestError", 404: "NotFoundError", 503: "ServiceUnavailableError"}
 BLOCK = 16
 SLOTS = 256
 """vLLM's default of `--max-num-seqs` for a chat server."""
@@ -37,24 +43,38 @@ class VLLMStandIn(StandIn):
         """`POST /v1/chat/completions`: as the simulated one, but names of models are checked."""
         asked = (await request.json()).get("model")
         if asked != self.options.name:
-            return refusal(404, "NotFoundError", f"The model `{asked}` does not exist.")
+            return self.refuse(404, f"The model `{asked}` does not exist.")
         return await super().complete(request)
+
+    def completion(self, answer: Answer, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Without what only SGLang says."""
+        return completion(answer)
+
+    def refuse(self, status: int, message: str) -> web.Response:
+        """An error in vLLM's form."""
+        kind = ERRORS.get(status, "InternalServerError")
+        error = {"message": message, "type": kind, "param": None, "code": status}
+        return web.json_response({"error": error}, status=status)
+
+    def guarded(self, path: str) -> bool:
+        """vLLM wants a key for the API alone."""
+        return path.startswith("/v1")
 
     async def metrics(self, request: web.Request) -> web.Response:
         """`GET /metrics`."""
-        counters, tokens = self.counters, self.options.kv_tokens
+        load, tokens = self.load(), self.options.kv_tokens
         series = f'engine="0",model_name="{self.options.name}"'
         blocks = f'block_size="{BLOCK}",num_gpu_blocks="{tokens // BLOCK}"'
         found = {
-            f"vllm:num_requests_running{{{series}}}": counters.running,
-            f"vllm:num_requests_waiting{{{series}}}": counters.queued,
-            f'vllm:num_requests_waiting_by_reason{{{series},reason="capacity"}}': counters.queued,
-            f"vllm:kv_cache_usage_perc{{{series}}}": counters.kv_used / tokens,
-            f"vllm:prefix_cache_queries_total{{{series}}}": counters.prompt,
-            f"vllm:prefix_cache_hits_total{{{series}}}": counters.cached,
-            f"vllm:num_preemptions_total{{{series}}}": 0,
-            f"vllm:prompt_tokens_total{{{series}}}": counters.prompt,
-            f"vllm:generation_tokens_total{{{series}}}": counters.generated,
+            f"vllm:num_requests_running{{{series}}}": load.running,
+            f"vllm:num_requests_waiting{{{series}}}": load.waiting,
+            f'vllm:num_requests_waiting_by_reason{{{series},reason="capacity"}}': load.waiting,
+            f"vllm:kv_cache_usage_perc{{{series}}}": load.used / tokens,
+            f"vllm:prefix_cache_queries_total{{{series}}}": self.finished.prompt,
+            f"vllm:prefix_cache_hits_total{{{series}}}": self.finished.cached,
+            f"vllm:num_preemptions_total{{{series}}}": load.retracted,
+            f"vllm:prompt_tokens_total{{{series}}}": self.finished.prompt,
+            f"vllm:generation_tokens_total{{{series}}}": self.finished.generated,
             f'vllm:cache_config_info{{engine="0",{blocks},kv_cache_size_tokens="{tokens}"}}': 1,
         }
         return web.Response(text="".join(f"{name} {float(n)}\n" for name, n in found.items()))
@@ -108,8 +128,11 @@ def main() -> None:
     options = parser().parse_args(words)
     if options.headless:  # No API; a part of a server that answers elsewhere.
         signal.pause()
-    options.name = options.served_model_name or options.model_tag
-    options.slots, options.context = options.max_num_seqs, options.max_model_len
-    options.kv_tokens, options.fail_rate = options.num_gpu_blocks_override * BLOCK, 0.0
-    options.latency_s = float(os.environ.get(LATENCY, "0"))
-    run(make_app(options, os.environ[KEY], VLLMStandIn), options.host, options.port)
+    made = Options(
+        name=options.served_model_name or options.model_tag,
+        context=options.max_model_len,
+        slots=options.max_num_seqs,
+        kv_tokens=options.num_gpu_blocks_override * BLOCK,
+        latency_s=float(os.environ.get(LATENCY, "0")),
+    )
+    run(make_app(made, os.environ[KEY], VLLMStandIn), options.host, options.port)

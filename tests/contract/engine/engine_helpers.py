@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from tests.sglang.environment import environment, needs_sglang
 
 SERVED = [pytest.param("llamacpp", marks=pytest.mark.engine), "simulated", "vllm"]
 """Engines that start a server of their own; for vLLM's, its stand-in is installed."""
+
+TIMED = "simulated on an H100"
+"""The simulated server with a cost model, a small cache and a short queue, as SGLang's is here."""
 
 SGLANG = pytest.param("sglang", marks=needs_sglang)
 """It starts slowly, so tests share one server where they can."""
@@ -49,6 +53,10 @@ def make_server(
         vllm = VLLMEngine(device="cpu", env=env, port_range=port_range)
         return VLLMServer(vllm, MODEL, log_path=log_path)
     simulated = SimulatedEngine(latency_s=latency_s, port_range=port_range)
+    if kind == TIMED:
+        simulated = replace(
+            simulated, hardware="h100-8b", slots=8, kv_tokens=16384, max_queued_requests=8
+        )
     return SimulatedServer(simulated, MODEL, log_path=log_path)
 
 

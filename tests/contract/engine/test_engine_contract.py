@@ -1,4 +1,4 @@
-"""What every engine owes: the same tests over llama.cpp, SGLang, the stand-in and an endpoint.
+"""What every engine owes: the same tests over llama.cpp, SGLang, stand-ins and an endpoint.
 
 The endpoint is a stand-in server that the test starts, as a user would start one elsewhere. Tests
 that only ask share one server of each kind; those that end it have one of their own.
@@ -20,7 +20,7 @@ import aiohttp
 import openai
 import pytest
 import pytest_asyncio
-from engine_helpers import MODEL, SERVED, SGLANG, alive, client, family, make_server, until
+from engine_helpers import MODEL, SERVED, SGLANG, TIMED, alive, client, family, make_server, until
 
 from runner.config import EndpointEngine, LlamaCppEngine, ModelConfig
 from runner.engine import Endpoint, Engine, EngineStats, check, make_engine
@@ -84,7 +84,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     await found.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="module", params=[*SERVED, "endpoint", SGLANG])
+@pytest_asyncio.fixture(loop_scope="module", params=[*SERVED, TIMED, "endpoint", SGLANG])
 async def served(request: pytest.FixtureRequest, servers: Servers) -> Served:
     """A server of the kind under test, in use by other tests before and after."""
     return await servers.get(request.param)
@@ -203,9 +203,9 @@ async def test_the_key_is_on_no_command_line_and_in_no_log(served: Served) -> No
     assert key not in f"{served.endpoint!r} {served.engine!r}"
 
 
-@pytest.fixture(params=[SGLANG])
+@pytest.fixture(params=[TIMED, SGLANG])
 def sglang_only(request: pytest.FixtureRequest) -> str:
-    """What other engines do not promise."""
+    """What other engines do not promise: SGLang, and what simulates it."""
     return str(request.param)
 
 

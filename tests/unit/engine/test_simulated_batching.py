@@ -185,12 +185,53 @@ def test_without_room_for_the_next_token_the_call_with_the_fewest_goes_back_to_t
     assert (load.running, load.waiting, load.retracted) == (1, 1, 1)
     assert load.new_token_ratio == pytest.approx((156 + 20) / (250 + 1))
     done = run(batcher)
+    assert batcher.load(1000.0).used == 0
     assert (done["old"].retractions, done["young"].retractions) == (0, 1)
     assert done["old"].finished_at == pytest.approx(199)
     # Then young has its prompt and its 145 tokens computed again, and goes on.
     assert done["young"].finished_at == pytest.approx(199 + 150 - 145 - 1, abs=0.01)
     assert done["young"].generated == 150
     assert done["young"].first_token_at == pytest.approx(11)
+
+
+def test_a_retraction_lets_the_queue_in_again() -> None:
+    hardware = replace(
+        FLAT, kv_tokens=500, prefill_tps=1e9, new_token_ratio=0.1, new_token_ratio_min=0.1
+    )
+    calls = [
+        (0.0, call("old", [("a", 100)], 200, most=250)),
+        (10.5, call("young", [("b", 100)], 150, most=260)),
+        # At 151 s 9 tokens are free, too few; at 155 s young is retracted.
+        (150.5, call("small", [("c", 10)], 3)),
+    ]
+    done = run(Batcher(hardware), calls)
+    assert done["young"].retractions == 1
+    assert done["small"].admitted_at == pytest.approx(156)
+
+
+def test_whoever_leaves_lets_the_queue_in_while_others_go_on() -> None:
+    hardware = replace(FLAT, kv_tokens=1000, prefill_tps=1e9)
+    calls = [
+        (0.0, call("short", [("a", 300)], 10, most=10)),
+        (0.0, call("long", [("b", 300)], 100, most=100)),
+        (1.5, call("next", [("c", 300)], 10, most=100)),
+    ]
+    done = run(Batcher(hardware), calls)
+    assert done["next"].admitted_at == pytest.approx(9)
+
+
+def test_after_a_refusal_the_falling_ratio_alone_lets_nobody_in() -> None:
+    hardware = replace(FLAT, kv_tokens=1000, prefill_tps=1e9, new_token_ratio_decay=0.001)
+    # 300 + 120 + 1 against 1000 - 300 - 0.7 · 400 = 420 at first; after t steps, with a ratio of
+    # 0.7 - t / 1000, against 420 + t / 10 - t² / 1000.
+    calls = [
+        (0.0, call("a", [("a", 300)], 100, most=400)),
+        (1.5, call("b", [("b", 300)], 10, most=120)),
+    ]
+    done = run(Batcher(hardware), calls)
+    assert done["b"].admitted_at == done["a"].finished_at
+    calls[1] = (60.5, calls[1][1])
+    assert run(Batcher(hardware), calls)["b"].admitted_at == pytest.approx(61), "it would fit"
 
 
 def test_longest_cached_prefix_first() -> None:
@@ -273,6 +314,7 @@ def test_closed_sessions_are_evicted_before_open_ones() -> None:
 def test_a_session_that_closed_before_its_last_call_ended_is_not_opened_again_by_it() -> None:
     batcher = Batcher(FLAT, sessions=True)
     batcher.submit(call("a", "p", 50, session="game"), 0.0)
+    batcher.submit(call("b", "q", 50, session="another"), 0.0)
     batcher.advance(2.0)
     batcher.close_session("game", 2.0)
     run(batcher)
@@ -386,7 +428,14 @@ def test_tokens_and_calls_are_conserved(
     ids: bool,
 ) -> None:
     hardware = replace(
-        HARDWARE, kv_tokens=400, chunk=64, prefill_tps=200.0, step_s=0.05, max_running=4
+        HARDWARE,
+        kv_tokens=400,
+        chunk=64,
+        prefill_tps=200.0,
+        step_s=0.05,
+        max_running=4,
+        new_token_ratio=0.1,
+        new_token_ratio_min=0.05,
     )
 
     def play(looks: bool) -> tuple[list[Done], set[str], set[str]]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from runner.config import ModelConfig, SimulatedEngine
+from runner.engine import check, expected_episodes
 from runner.engine.simulated.presets import BANDWIDTH, COMPUTE, GPUS, PRESETS, preset
+from runner.errors import UsageError
+
+MODEL = ModelConfig("m", "m", context_length=8192)
 
 
 def test_an_8b_model_on_one_gpu_by_hand() -> None:
@@ -54,3 +59,24 @@ def test_every_preset_holds_requests_of_full_length(name: str) -> None:
 def test_other_names_are_explained(name: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         preset(name)
+
+
+@pytest.mark.parametrize(
+    ("engine", "episodes"),
+    [
+        (SimulatedEngine(), 32),
+        (SimulatedEngine(slots=3), 3),
+        (SimulatedEngine(hardware="h100-8b"), preset("h100-8b").kv_tokens // 8192),
+        (SimulatedEngine(hardware="h100-8b", kv_tokens=20_000), 2),
+        (SimulatedEngine(hardware="h100-8b", kv_tokens=20_000, slots=7), 7),
+    ],
+)
+def test_an_engine_holds_what_its_cache_holds_unless_told(
+    engine: SimulatedEngine, episodes: int
+) -> None:
+    assert expected_episodes(engine, MODEL, None) == episodes
+
+
+def test_unknown_hardware_is_refused_before_anything_starts() -> None:
+    with pytest.raises(UsageError, match=r"engine\.hardware: unknown hardware 'b9000'"):
+        check(SimulatedEngine(hardware="b9000"), MODEL)

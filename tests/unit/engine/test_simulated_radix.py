@@ -48,6 +48,24 @@ def test_the_least_recently_used_leaf_goes_first_and_inner_nodes_after_their_lea
     assert [cached(cache, text) for text in ("dddd", "aabb", "eeee")] == [0, 2, 4]
 
 
+def test_a_node_is_as_young_as_the_youngest_of_the_leaves_it_had() -> None:
+    cache = holding(12, "aabb", "aacc", "dddd")
+    node, _, _ = cache.match_prefix(tuple("dddd"))
+    cache.lock(node)
+    assert cached(cache, "aabb") == 4
+    cache.make_room(6)  # cc, and bb, through which aa was used after dddd.
+    cache.unlock(node)
+    cache.make_room(7)
+    assert [cached(cache, text) for text in ("aabb", "dddd")] == [2, 0]
+
+
+def test_what_is_split_off_is_renewed_as_in_sglang() -> None:
+    cache = holding(8, "aabb", "dddd")
+    assert cached(cache, "aaxx") == 2
+    cache.make_room(2)
+    assert [cached(cache, text) for text in ("dddd", "aabb")] == [0, 4]
+
+
 def test_what_is_locked_stays_with_all_that_precedes_it() -> None:
     cache = holding(20, "aabb", "aacc")
     node, _, _ = cache.match_prefix(tuple("aabb"))
