@@ -11,6 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from runner.config import RunConfig, plain
 from runner.engine import prepare, version
 from runner.episode import ENDED_WELL
 from runner.errors import RunnerError, UsageError
+from runner.game.registry import load_game
 from runner.record import (
     Lease,
     Storage,
@@ -182,6 +184,7 @@ def _attempt(
             gpus=[gpu for replica in size.replicas for gpu in _gpus(replica)],
             servers=len(size.replicas),
             engine={engine.name: version(engine) for engine in plan.engines.values()},
+            replay=asdict(load_game(plan.job.game_path).replay),
             last_beat=lease.last_beat,
         )
         plan = plan.named(opened.run_id)
