@@ -48,6 +48,7 @@ from runner.run.logs import logging_to
 from runner.run.plan import Plan, make_plan
 from runner.run.preview import preview
 from runner.run.preview import show as show_preview
+from runner.run.report import write_report
 from runner.run.signals import interrupted_afterwards, unwinding
 
 _DISMISS_S = 5.0
@@ -309,6 +310,7 @@ def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) ->
             show(summary, terminal.console)
     if plan.config.output.json:
         show_json(summary.to_json())
+    write_report(storage, summary, terminal, hurry=bool(ending.code))
     if ending.reason != "finished":
         terminal.say(f"To go on: python -m runner run_dir={plan.run_dir}", "bold")
     if ending.error is not None:

@@ -89,9 +89,9 @@ class _Board:
     def _same(self, seat: str, line: Line) -> Told | None:
         """The line that others were told and of which `seat` says now that it was told too."""
         for told in reversed(self.told):
-            if told.to is not None and (told.text, told.phase) == (line.text, line.phase):
-                if seat not in told.to:
-                    return told
+            same = (told.text, told.phase) == (line.text, line.phase)
+            if same and told.to is not None and seat not in told.to:
+                return told
         return None
 
     def _place(self, seat: str, phase: str, at: int) -> int:
