@@ -27,6 +27,8 @@ UNFINISHED = "unfinished"
 """What stands for a status while an episode has none."""
 _TRIAL = 24
 """Games packed first, to learn how many fit."""
+_GROWTH = 16
+"""How many times as many are packed at once after it, where time is short."""
 _SHARE_OF_FAILED = 0.25
 """Most of the room that goes to games which failed before others get theirs."""
 
@@ -155,7 +157,8 @@ def packed(storage: Storage, games: Iterable[Entry], scene: Scene) -> Iterator[t
     for name, entry in wanted.items():
         own = seats.get((name, entry.attempt), []) if entry.ended else []
         turns = entry.turns if entry.ended else None
-        yield name, pack(script(own, steps.of(name), scene, turns))
+        played = script(own, steps.of(name), scene, turns)
+        yield name, pack({**played, "facts": dict(entry.facts)})
 
 
 def pack(tree: Any) -> str:
@@ -187,7 +190,7 @@ def chosen(
     for queue, share in queues:
         limit = min(left, int(room * share))
         batch = _TRIAL
-        while queue and limit > 0:
+        while queue and limit > 0 and not (until is not None and clock() >= until):
             now, queue = queue[:batch], queue[batch:]
             taken = 0
             for name, text in packed(storage, now, scene):
@@ -199,6 +202,8 @@ def chosen(
                 left -= len(text)
                 taken += len(text)
             batch = max(1, int(limit * len(now) / max(1, taken)))
+            if until is not None:
+                batch = min(batch, _TRIAL * _GROWTH)
     return found
 
 
@@ -239,7 +244,6 @@ def listing(games: Sequence[Entry], where: Mapping[str, str]) -> dict[str, list[
         "invalid": [e.invalid for e in games],
         "fallback": [e.fallback for e in games],
         "why": [e.why for e in games],
-        "facts": [dict(e.facts) for e in games],
         "parent": [e.parent for e in games],
         "forkTurn": [e.fork_turn for e in games],
         "seats": [[list(seat) for seat in e.seats] for e in games],

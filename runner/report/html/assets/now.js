@@ -67,7 +67,7 @@ function ending(game, entry, show) {
       el("p", { class: "line" }, how ?? el("span", {}, "Winner: ", label(String(entry.winner), { class: "target" }))),
       entry.why ? el("p", { class: "why" }, said(entry.why, {}, 400)) : null,
       scores.length ? el("table", { class: "scores" }, el("caption", {}, "Rewards"), el("tbody", {}, scores.map((seat) => score(seat, show)))) : null,
-      facts(entry)),
+      facts(game)),
   );
 }
 
@@ -75,8 +75,8 @@ function score(seat, show) {
   return el("tr", {}, el("th", { scope: "row" }, label(seat.name)), el("td", {}, seat.role && show.roles ? label(seat.role) : ""), el("td", {}, seat.model ? label(seat.model) : ""), el("td", { class: "number" }, Number(seat.reward).toLocaleString("en")), el("td", {}, seat.survived === false ? "out" : ""));
 }
 
-function facts(entry) {
-  const rows = Object.entries(entry.facts ?? {});
+function facts(game) {
+  const rows = Object.entries(game.facts ?? {});
   if (!rows.length) return null;
   const body = rows.map(([key, value]) => el("tr", {}, el("th", { scope: "row" }, label(key)), el("td", {}, said(typeof value === "string" ? value : JSON.stringify(value), {}, 200))));
   return fold("What the game reports", false, el("table", { class: "scores" }, el("tbody", {}, body)));
