@@ -67,10 +67,11 @@ def script(seats: Sequence[Row], rows: Sequence[Row], scene: Scene, turns: int |
     prompts = [texts[place] for place in order]
     told, questions = tell(steps, prompts, {s["seat"]: s["messages"] for s in seats})
     names = list(dict.fromkeys([s["seat"] for s in seats] + [s["seat"] for s in steps]))
-    opened = _drop_echoes(told, steps, set(names))
+    verbs = [scene.verb(questions.get(at, "")) for at in range(len(steps))]
+    opened = _drop_echoes(told, steps, verbs, set(names))
     deltas = _deltas(steps, prompts) if whole else [None] * len(steps)
     moves = [
-        _move(step, names, questions.get(at, ""), scene, at in opened, delta)
+        _move(step, names, questions.get(at, ""), verbs[at], at in opened, delta)
         for at, (step, delta) in enumerate(zip(steps, deltas, strict=True))
     ]
     return {
@@ -106,13 +107,15 @@ def _in_order(rows: Sequence[Row], seats: Sequence[str], turns: int | None) -> l
     return sorted(newest.values(), key=when)
 
 
-def _drop_echoes(told: list[Told], steps: Sequence[Row], names: set[str]) -> set[int]:
+def _drop_echoes(
+    told: list[Told], steps: Sequence[Row], verbs: Sequence[str], names: set[str]
+) -> set[int]:
     """Take out lines that only repeat a reply; the steps whose move everybody learnt of."""
     opened: set[int] = set()
     kept = []
     for line in told:
         near = range(max(0, line.at - _NEAR), min(line.at + _NEAR, len(steps)))
-        spoken = next((i for i in reversed(near) if _repeats(line, steps[i])), None)
+        spoken = next((i for i in reversed(near) if _repeats(line, steps[i], verbs[i])), None)
         if spoken is not None:
             if line.to is None or line.to | {steps[spoken]["seat"]} == names:
                 opened.add(spoken)
@@ -124,11 +127,13 @@ def _drop_echoes(told: list[Told], steps: Sequence[Row], names: set[str]) -> set
     return opened
 
 
-def _repeats(line: Told, step: Row) -> bool:
-    """Whether the line is `Ada: <what Ada said>`, or the like."""
+def _repeats(line: Told, step: Row, verb: str) -> bool:
+    """Whether the line is `Ada: <what Ada said>`, `Ada votes for <whom Ada chose>.` or the like."""
     text, action, seat = line.text, step["action"], step["seat"]
     if not action or not text.startswith(seat):
         return False
+    if verb and text == f"{seat} {verb} {action}.":
+        return True
     how = len(text) - len(seat) - len(action)
     return (
         0 < how <= _HOW and _same(text[-len(action) :], action) and ":" in text[: how + len(seat)]
@@ -164,7 +169,7 @@ def _deltas(steps: Sequence[Row], prompts: Sequence[str]) -> list[list[Any] | No
 
 
 def _move(
-    step: Row, names: list[str], question: str, scene: Scene, opened: bool, delta: list[Any] | None
+    step: Row, names: list[str], question: str, verb: str, opened: bool, delta: list[Any] | None
 ) -> Script:
     target = step["action"] if step["action"] in names else None
     move = {
@@ -181,7 +186,7 @@ def _move(
         "thought": step["reasoning"],
         "options": list(step["legal_options"] or ()),
         "target": None if target is None else names.index(target),
-        "verb": scene.verb(question),
+        "verb": verb,
         "open": opened,
         "refused": None if step["valid"] else step["problem"] or "no legal move",
         "fallback": step["fallback"],
