@@ -14,6 +14,8 @@ export function drawLog(game, show, part, goTo) {
       parted = true;
     }
     const events = frame.events.flatMap((event) => entry(game, event, show));
+    const secret = frame.moves.filter((move) => !isOpen(move) && !show.roles).length;
+    if (secret) events.push(el("p", { class: "quiet" }, hiddenMoves(secret)));
     const turn = frame.turn ?? "end";
     list.append(
       el("li", { class: "frame", "data-frame": place, onclick: (event) => event.target.closest("button, a, summary") || goTo(place) },
@@ -33,13 +35,16 @@ function entry(game, event, show) {
     const to = open ? null : el("span", { class: "to" }, "only ", names(game, event.to), ": ");
     return [el("p", { class: open ? "told" : "told secret" }, to, said(event.text))];
   }
-  if (!open && !show.roles) {
-    return [el("p", { class: "move hidden-move" }, name(game, event.seat, show), el("span", { class: "quiet" }, " acts in secret"))];
-  }
+  if (!open && !show.roles) return []; // not even whose: who acts at night has a role
   return [
     el("p", { class: open ? "move" : "move secret" }, name(game, event.seat, show), verb(event), action(game, event), marks(event)),
     show.thoughts && event.thought ? el("p", { class: "thought" }, el("span", { class: "quiet" }, "thinks: "), said(event.thought, {}, 600)) : null,
   ].filter(Boolean);
+}
+
+/** What stands for secret moves while they are hidden. */
+export function hiddenMoves(count) {
+  return count === 1 ? "a secret move" : `${count} secret moves`;
 }
 
 /** A seat's name, with its role where roles are shown. */

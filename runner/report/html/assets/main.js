@@ -47,7 +47,7 @@ function start(rows) {
       await viewer.open({ game: asked.get("game"), turn: asked.get("turn") ?? undefined, beside: asked.get("with") || undefined, show: asked.get("show") ?? undefined });
     }
     if (view !== before) {
-      if (anchor && view === "overview" && byId(anchor)) byId(anchor).scrollIntoView();
+      if (anchor && anchor !== "overview" && view === "overview" && byId(anchor)) byId(anchor).scrollIntoView();
       else window.scrollTo(0, 0);
     }
     before = view;

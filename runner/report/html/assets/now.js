@@ -2,20 +2,22 @@
 
 import { el } from "./dom.js";
 import { isOpen } from "./frames.js";
-import { action, marks, name, verb } from "./log.js";
+import { action, hiddenMoves, marks, name, verb } from "./log.js";
 import { promptOf } from "./prompts.js";
 import { label, said } from "./text.js";
 
 /** The card of one frame. */
 export function drawNow(game, frame, show, entry) {
   if (frame.turn === null) return ending(game, entry, show);
-  const cards = frame.moves.map((move) => {
-    if (!isOpen(move) && !show.roles) {
-      return el("article", { class: "card" }, el("p", {}, name(game, move.seat, show), el("span", { class: "quiet" }, " acts in secret. Press R to see.")));
-    }
-    return card(game, move, show);
-  });
-  return el("div", { class: "now" }, el("h3", {}, `Turn ${frame.turn}`, cards.length > 1 ? el("span", { class: "quiet" }, ` · ${cards.length} moves at once`) : null), cards);
+  const seen = frame.moves.filter((move) => show.roles || isOpen(move));
+  const secret = frame.moves.length - seen.length;
+  return el(
+    "div",
+    { class: "now" },
+    el("h3", {}, `Turn ${frame.turn}`, frame.moves.length > 1 ? el("span", { class: "quiet" }, ` · ${frame.moves.length} moves at once`) : null),
+    seen.map((move) => card(game, move, show)),
+    secret ? el("article", { class: "card quiet" }, el("p", {}, `${hiddenMoves(secret)}. Press `, el("kbd", {}, "R"), " to see.")) : null,
+  );
 }
 
 function card(game, move, show) {

@@ -49,7 +49,7 @@ export class Player {
     line.classList.add("current");
     line.querySelector(".turn").setAttribute("aria-current", "step");
     const box = this.logBox;
-    const [top, low] = [line.offsetTop - box.offsetTop, line.offsetTop - box.offsetTop + line.offsetHeight];
+    const [top, low] = [line.offsetTop, line.offsetTop + line.offsetHeight];
     if (top < box.scrollTop + 40 || low > box.scrollTop + box.clientHeight - 40) box.scrollTop = top - box.clientHeight / 3;
   }
 
