@@ -1,9 +1,10 @@
 """Writes a run's `report.html`, and pages beside it for the games that it has no room for.
 
-The file holds as many games as fit into `ROOM` (400 games of werewolf take a fifth of it). Of a
-larger run it holds a sample: each other game is on a page of `report-games/`, a file like this one
-without the overview, and the list of games links there. Pages rather than data that the report
-fetches: a browser lets no local file read another, and a page also works when it is sent alone.
+The file holds as many games as fit into `ROOM`: 400 games of werewolf take a ninth of it, or nearly
+all where models think at length. Of a larger run it holds a sample: each other game is on a page of
+`report-games/`, a file like this one without the overview, and the list of games links there. Pages
+rather than data that the report fetches: a browser lets no local file read another, and a page
+also works when it is sent alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from runner.report.html.sections import Run, sections
 from runner.report.summary import Summary, summarise
 
 PAGE = "report.html"
-ROOM = 12_000_000
+ROOM = 18_000_000
 """Characters of packed games in one file."""
 _PAGE_GAMES = 250
 """Most games on a page beside the report."""

@@ -5,7 +5,7 @@ import { el } from "./dom.js";
 import { plain } from "./text.js";
 import { isOpen } from "./frames.js";
 
-const WIDTH = 440;
+const WIDTH = 520;
 const ROUND = 21;
 let pictures = 0;
 
@@ -26,10 +26,10 @@ export function drawTable(game, frame, secrets) {
   );
   const legend = verbs.map((verb, kind) => el("li", { class: `verb k${kind % 5}` }, plain(verb, 40)));
   return el("figure", { class: frame.phase?.dark ? "ring night" : "ring" },
-    el("figcaption", {}, caption(frame)), svg, legend.length ? el("ul", { class: "legend" }, legend) : null);
+    el("figcaption", {}, heading(frame)), svg, legend.length ? el("ul", { class: "legend" }, legend) : null);
 }
 
-function caption(frame) {
+function heading(frame) {
   if (!frame.phase) return frame.turn === null ? "The end" : "";
   const sign = frame.phase.dark ? "☾ " : "";
   return `${sign}${plain(frame.phase.text, 60)}${frame.turn === null ? " · the end" : ""}`;
@@ -46,8 +46,7 @@ function spot(place, count, height) {
 
 function chair(game, place, { x, y, height }, frame, acting, secrets) {
   const seat = game.seats[place];
-  const above = y < height / 2 - 20; // names stand outside the ring, where no arrow goes
-  const [nameAt, roleAt] = above ? [y - ROUND - 7, y - ROUND - 21] : [y + ROUND + 15, y + ROUND + 29];
+  const at = caption(x, y, height);
   const dead = frame.gone.has(place) || (frame.turn === null && seat.survived === false);
   const names = ["chair", `team${secrets ? teamColour(game, seat) : 0}`];
   if (dead) names.push("dead");
@@ -59,9 +58,19 @@ function chair(game, place, { x, y, height }, frame, acting, secrets) {
     el("circle", { cx: x, cy: y, r: ROUND }),
     el("text", { x, y: y + 6, class: "letter" }, plain(seat.name, 40).slice(0, 1)),
     dead ? el("path", { d: `M${x - 15} ${y - 15}L${x + 15} ${y + 15}M${x + 15} ${y - 15}L${x - 15} ${y + 15}`, class: "cross" }) : null,
-    el("text", { x, y: nameAt, class: "name" }, plain(seat.name, 14)),
-    secrets && seat.role ? el("text", { x, y: roleAt, class: "role" }, plain(seat.role, 18)) : null,
+    el("text", { x: at.x, y: at.name, class: `name ${at.side}` }, plain(seat.name, 14)),
+    secrets && seat.role ? el("text", { x: at.x, y: at.role, class: `role ${at.side}` }, plain(seat.role, 18)) : null,
   );
+}
+
+/** Where a seat's name and role stand: outside the ring, where no arrow goes. */
+function caption(x, y, height) {
+  const aside = (x - WIDTH / 2) / 165;
+  if (Math.abs(aside) > 0.8 && height > 200) {
+    const right = aside > 0;
+    return { x: right ? x + ROUND + 7 : x - ROUND - 7, name: y + 1, role: y + 15, side: right ? "at-right" : "at-left" };
+  }
+  return y < height / 2 ? { x, name: y - ROUND - 7, role: y - ROUND - 21, side: "" } : { x, name: y + ROUND + 15, role: y + ROUND + 29, side: "" };
 }
 
 function teamColour(game, seat) {
