@@ -237,7 +237,7 @@ def test_hostile_text_is_inert(tab: Tab, tmp_path: Path) -> None:
     tab.open(report, "#game=0&turn=6&show=rt")
     text = tab.text(".now-card")
     assert "<script>" in text and "U+202E" in text and "ESC" in text  # shown as what it is
-    said = "getComputedStyle(document.querySelector('.said')).unicodeBidi"
+    said = "getComputedStyle(document.querySelector('.now-card span.said')).unicodeBidi"
     assert tab.script(f"return {said}") == "isolate"
     shown = "document.querySelector('.now-card').textContent.length"
     assert tab.script(f"return {shown} < 100_000")

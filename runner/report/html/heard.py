@@ -52,7 +52,9 @@ class Listener:
     phase: str = ""
     """The phase of the public line heard last."""
     _head: str = ""
-    """The text of all public lines heard so far, as it stands in a prompt."""
+    """The text of public lines heard so far, as it stands in a prompt,"""
+    _in_head: int = 0
+    """and how many these are: in simultaneous branches, not all of them."""
     _public: list[Line] = field(default_factory=list)
     _private: dict[str, int] = field(default_factory=dict)
 
@@ -68,16 +70,18 @@ class Listener:
     def _public_first(self, seat: str, text: str) -> Heard:
         marker = json.dumps(f"\nOnly {seat} knows:\nYou are {seat}.\n")[1:-1]
         begin = text.index(_PUBLIC) + len(_PUBLIC)
-        grows = bool(self._head) and text.startswith(self._head, begin)
+        whole = self._in_head == len(self._public) > 0
+        grows = whole and text.startswith(self._head, begin)
         known = begin + len(self._head) if grows else begin
         end = text.index(marker, known)
-        lines = self._read(_decoded(text[known:end]), self.phase if grows else "")
+        shown = read_lines(_decoded(text[known:end]), self.phase if grows else "")
+        lines = shown
         if not grows:  # the first one, or a simultaneous branch that ends otherwise
             left = Counter(self._public)
-            lines = [line for line in lines if not _take(left, line)]
-        if grows or not self._head:
-            self._head = text[begin:end]
+            lines = [line for line in shown if not _take(left, line)]
         self._public += lines
+        if grows or len(shown) == len(self._public):
+            self._head, self._in_head = text[begin:end], len(self._public)
         self.phase = self._public[-1].phase if self._public else ""
         rest, _ = scanstring(text, end + len(marker))
         private, found, ask = rest.partition(_NOW)
@@ -95,15 +99,12 @@ class Listener:
         while last > 1 and lines[last - 1].startswith(_FORM):
             last -= 1
         ask = "\n".join(lines[last - 1 :])
-        told = self._read("\n".join(lines[: last - 1]), self.phase)
+        told = read_lines("\n".join(lines[: last - 1]), self.phase)
         headings = [line for line in told if line.heading and line not in self._public]
         self._public += headings
         if headings:
             self.phase = headings[-1].phase
         return Heard(headings, [line for line in told if not line.heading], ask)
-
-    def _read(self, text: str, phase: str) -> list[Line]:
-        return read_lines(text, phase)
 
     def _stamped(self, text: str) -> Line:
         stamp = _STAMP.match(text)

@@ -128,7 +128,25 @@ class _Board:
                     known[line.text, line.phase] -= 1
                 elif not line.heading:
                     rest.append(line)
-            self.private(seat, rest, end)
+            if rest:
+                self.private(seat, self._new(seat, rest, chats[seat]), end)
+
+    def _new(self, seat: str, lines: Sequence[Line], chat: Sequence[Row]) -> list[Line]:
+        """Those of `lines` that the seat heard more often than the board says by now.
+
+        What simultaneous branches told everybody may reach a seat after its last question though it
+        stands before that.
+        """
+        heard = Counter(line.text for message in chat for line in read_lines(message["content"]))
+        for told in self.told:
+            if told.to is None or seat in told.to:
+                heard[told.text] -= 1
+        found = []
+        for line in lines:
+            if heard[line.text] > 0:
+                heard[line.text] -= 1
+                found.append(line)
+        return found
 
     def _unanswered(self, seat: str, chat: Sequence[Row]) -> list[Line]:
         if not chat or chat[-1]["role"] != "user":

@@ -16,7 +16,7 @@ from played import played
 from games.kuhn_poker import KuhnPoker
 from games.werewolf import Werewolf
 from games.werewolf.rules import Rules
-from runner.game import EventKind, Reply, Request, Table
+from runner.game import EventKind, Game, Outcome, Reply, Request, Seat, Table
 from runner.game.layout import Layout
 from runner.record import rebuild
 from runner.record.sample import step
@@ -212,3 +212,44 @@ def test_any_words_leave_the_moves_as_they_are(words: list[str], seed: int) -> N
     gone = {e["gone"] for e in found["events"] if "gone" in e}
     names = [seat["name"] for seat in found["seats"]]
     assert {names[i] for i in gone} == {seat.name for seat in table.seats if not seat.alive}
+
+
+def test_what_the_pack_hears_of_its_vote_comes_after_the_vote() -> None:
+    _, seats, steps, _ = played(Werewolf(Rules()), seed=3)
+    events = script(seats, steps, SCENE, None)["events"]
+    last = max(i for i, e in enumerate(events) if e.get("verb") == "attacks" and e["turn"] == 2)
+    first = next(i for i, e in enumerate(events) if e.get("text", "").startswith("The pack votes"))
+    assert first > last
+
+
+class Branches(Game):
+    """Everybody hears, from two simultaneous branches, that each is done; twice in the second."""
+
+    def seats(self) -> list[str]:
+        return ["Ann", "Bob", "Cyd"]
+
+    async def play(self, table: Table) -> Outcome:
+        table.phase("Morning")
+
+        async def branch(seat: Seat, times: int) -> None:
+            for _ in range(times):
+                await seat.say("Say something.")
+                table.tell_all(f"Somebody has spoken to {seat}.")
+            await seat.choose("And?", ["yes", "no"])
+
+        one, two, three = table.seats
+        await table.together(branch(one, 1), branch(two, 2))
+        table.tell_all("All are done.")
+        await three.say("What do you make of it?")
+        return Outcome({})
+
+
+def test_what_simultaneous_branches_tell_is_there_once_each() -> None:
+    _, seats, steps, table = played(Branches())
+    found = script(seats, steps, Scene.of({}), table.log.turns)
+    told = Counter(e["text"] for e in found["events"] if e["k"] == "told")
+    assert told == {
+        "Somebody has spoken to Ann.": 1,
+        "Somebody has spoken to Bob.": 2,
+        "All are done.": 1,
+    }
