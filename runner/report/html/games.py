@@ -147,20 +147,6 @@ def _going_on(name: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
     )
 
 
-def packed(storage: Storage, games: Iterable[Entry], scene: Scene) -> Iterator[tuple[str, str]]:
-    """(id, packed script) of each of `games`; their rows are read in one pass."""
-    wanted = {entry.id: entry for entry in games}
-    steps = journal.steps(storage, wanted.keys())
-    seats: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in journal.seats(storage, wanted.keys()).to_pylist():
-        seats.setdefault((row["episode_id"], row["attempt"] or 1), []).append(row)
-    for name, entry in wanted.items():
-        own = seats.get((name, entry.attempt), []) if entry.ended else []
-        turns = entry.turns if entry.ended else None
-        played = script(own, steps.of(name), scene, turns)
-        yield name, pack({**played, "facts": dict(entry.facts)})
-
-
 def pack(tree: Any) -> str:
     """JSON, gzipped, in base64."""
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -168,47 +154,63 @@ def pack(tree: Any) -> str:
     return base64.b64encode(whole).decode("ascii")
 
 
-def chosen(
-    storage: Storage,
-    games: Sequence[Entry],
-    scene: Scene,
-    room: int,
-    seconds: float | None,
-    clock: Callable[[], float] = time.monotonic,
-) -> dict[str, str]:
-    """Id → packed script of as many of `games` as fit into `room` characters and `seconds`.
+@dataclass(frozen=True)
+class Shelf:
+    """Packs the games of one run directory."""
 
-    Where not all fit, it is a sample: games that failed first, then others by their id, which is a
-    hash, so that they stand for the rest.
-    """
-    until = None if seconds is None else clock() + seconds
-    found: dict[str, str] = {}
-    left = room
-    failed = [e for e in games if e.status not in (Status.finished, UNFINISHED)]
-    others = [e for e in games if e.status in (Status.finished, UNFINISHED)]
-    queues = [(sorted(failed, key=_by_id), _SHARE_OF_FAILED), (sorted(others, key=_by_id), 1.0)]
-    for queue, share in queues:
-        limit = min(left, int(room * share))
-        batch = _TRIAL
-        while queue and limit > 0 and not (until is not None and clock() >= until):
-            now, queue = queue[:batch], queue[batch:]
-            taken = 0
-            for name, text in packed(storage, now, scene):
-                if len(text) > limit or (until is not None and clock() > until):
-                    limit = 0
-                    break
-                found[name] = text
-                limit -= len(text)
-                left -= len(text)
-                taken += len(text)
-            batch = max(1, int(limit * len(now) / max(1, taken)))
-            if until is not None:
-                batch = min(batch, _TRIAL * _GROWTH)
-    return found
+    storage: Storage
+    scene: Scene
+    index: journal.Index = field(default_factory=journal.Index)
 
+    def packed(self, games: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+        """(id, packed script) of each of `games`; their rows are read in one pass."""
+        wanted = {entry.id: entry for entry in games}
+        steps = journal.steps(self.storage, wanted.keys(), index=self.index)
+        seats: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in journal.seats(self.storage, wanted.keys(), self.index).to_pylist():
+            seats.setdefault((row["episode_id"], row["attempt"] or 1), []).append(row)
+        for name, entry in wanted.items():
+            own = seats.get((name, entry.attempt), []) if entry.ended else []
+            turns = entry.turns if entry.ended else None
+            played = script(own, steps.of(name), self.scene, turns)
+            yield name, pack({**played, "facts": dict(entry.facts)})
 
-def _by_id(entry: Entry) -> str:
-    return entry.id
+    def sample(
+        self,
+        games: Sequence[Entry],
+        room: int,
+        seconds: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> dict[str, str]:
+        """Id → packed script of as many of `games` as fit into `room` characters and `seconds`.
+
+        Where not all fit: games that failed first, then others by their id, which is a hash, so
+        that they stand for the rest.
+        """
+        until = None if seconds is None else clock() + seconds
+        found: dict[str, str] = {}
+        left = room
+        well = (Status.finished, UNFINISHED)
+        failed = sorted((e for e in games if e.status not in well), key=lambda e: e.id)
+        others = sorted((e for e in games if e.status in well), key=lambda e: e.id)
+        for queue, share in ((failed, _SHARE_OF_FAILED), (others, 1.0)):
+            limit = min(left, int(room * share))
+            batch = _TRIAL
+            while queue and limit > 0 and not (until is not None and clock() >= until):
+                now, queue = queue[:batch], queue[batch:]
+                taken = 0
+                for name, text in self.packed(now):
+                    if len(text) > limit or (until is not None and clock() > until):
+                        limit = 0
+                        break
+                    found[name] = text
+                    limit -= len(text)
+                    left -= len(text)
+                    taken += len(text)
+                batch = max(1, int(limit * len(now) / max(1, taken)))
+                if until is not None:
+                    batch = min(batch, _TRIAL * _GROWTH)
+        return found
 
 
 def parents(about: manifest.Manifest, games: Sequence[Entry]) -> tuple[Storage, list[Entry]] | None:

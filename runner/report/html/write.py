@@ -21,8 +21,8 @@ import pyarrow as pa
 import runner
 from runner.errors import RunFailed, UsageError
 from runner.record import Manifest, Storage, manifest, storage_at
-from runner.report.html import games as shelf
-from runner.report.html.games import Entry
+from runner.report.html import games as all_games
+from runner.report.html.games import Entry, Shelf
 from runner.report.html.page import block, render
 from runner.report.html.script import Scene
 from runner.report.html.sections import Run, sections
@@ -70,13 +70,13 @@ def write_html(
     if about is None:
         raise UsageError(f"{storage.place} holds no run: it has no run.json.")
     target, name = _target(storage, file)
-    run = Run(storage, about, summary or summarise(storage), shelf.entries(storage))
-    scene = Scene.of(about.replay)
-    here = shelf.chosen(storage, run.games, scene, room, seconds, clock)
+    run = Run(storage, about, summary or summarise(storage), all_games.entries(storage))
+    shelf = Shelf(storage, Scene.of(about.replay))
+    here = shelf.sample(run.games, room, seconds, clock)
     rest = [entry for entry in run.games if entry.id not in here]
     numbered = list(_numbered(rest, f"{PurePosixPath(name).stem}-games")) if pages else []
     where = dict.fromkeys(here, "here") | {e.id: p for p, part in numbered for e in part}
-    guests, scripts = _guests(about, run.games, scene)
+    guests, scripts = _guests(about, run.games, shelf.scene)
     left_out = 0 if pages else len(rest)
     html = render(
         "page.html.j2",
@@ -89,7 +89,7 @@ def write_html(
         },
     )
     for page, part in numbered:
-        _put(target, page, _page(run, part, scene, name))
+        _put(target, page, _page(run, part, shelf, name))
     _put(target, name, html)
     return Written(f"{target.place}/{name}", len(here), len(numbered), left_out)
 
@@ -106,13 +106,13 @@ def _numbered(games: Sequence[Entry], folder: str) -> Iterator[tuple[str, list[E
         yield f"{folder}/{number:04d}.html", list(games[start : start + _PAGE_GAMES])
 
 
-def _page(run: Run, part: Sequence[Entry], scene: Scene, home: str) -> str:
+def _page(run: Run, part: Sequence[Entry], shelf: Shelf, home: str) -> str:
     """A page beside the report with the games of `part`."""
     data = {
         **_common(run, 0),
         "summary": None,
         "home": f"../{home}#overview",
-        "blocks": _blocks(part, _here(part), dict(shelf.packed(run.storage, part, scene))),
+        "blocks": _blocks(part, _here(part), dict(shelf.packed(part))),
     }
     return render("page.html.j2", data)
 
@@ -142,7 +142,7 @@ def _blocks(
     games: Sequence[Entry], where: Mapping[str, str], scripts: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
-        "list": block(shelf.pack(shelf.listing(games, where))),
+        "list": block(all_games.pack(all_games.listing(games, where))),
         "games": [(game, block(text)) for game, text in scripts.items()],
     }
 
@@ -155,11 +155,11 @@ def _guests(
     about: Manifest, games: Sequence[Entry], scene: Scene
 ) -> tuple[list[Entry], dict[str, str]]:
     """Games of another run that these were forked from, where that run can be read."""
-    found = shelf.parents(about, games)
+    found = all_games.parents(about, games)
     if found is None:
         return [], {}
     storage, guests = found
-    return guests, dict(shelf.packed(storage, guests, scene))
+    return guests, dict(Shelf(storage, scene).packed(guests))
 
 
 def _put(storage: Storage, path: str, text: str) -> None:
