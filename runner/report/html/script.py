@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from runner.game import Kind
@@ -110,21 +111,28 @@ def _in_order(rows: Sequence[Row], seats: Sequence[str], turns: int | None) -> l
 def _drop_echoes(
     told: list[Told], steps: Sequence[Row], verbs: Sequence[str], names: set[str]
 ) -> set[int]:
-    """Take out lines that only repeat a reply; the steps whose move everybody learnt of."""
+    """Take out lines that only repeat a reply; the steps of questions whose move all learnt of."""
     opened: set[int] = set()
     kept = []
     for line in told:
-        near = range(max(0, line.at - _NEAR), min(line.at + _NEAR, len(steps)))
-        spoken = next((i for i in reversed(near) if _repeats(line, steps[i], verbs[i])), None)
+        before = range(max(0, line.at - _NEAR), min(line.at, len(steps)))
+        after = range(line.at, min(line.at + _NEAR, len(steps)))
+        near = chain(reversed(before), after)
+        spoken = next((i for i in near if _repeats(line, steps[i], verbs[i])), None)
         if spoken is not None:
             if line.to is None or line.to | {steps[spoken]["seat"]} == names:
                 opened.add(spoken)
             continue
         kept.append(line)
         if line.to is None and not line.heading:
-            opened |= {i for i in near if i < line.at and _mentions(line, steps[i])}
+            opened |= {i for i in before if _mentions(line, steps[i])}
     told[:] = kept
-    return opened
+    questions = {_question(steps[at]) for at in opened}
+    return {at for at, step in enumerate(steps) if _question(step) in questions}
+
+
+def _question(step: Row) -> tuple[str, int]:
+    return step["seat"], step["ordinal"]
 
 
 def _repeats(line: Told, step: Row, verb: str) -> bool:

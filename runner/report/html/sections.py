@@ -106,7 +106,7 @@ def _ratings(run: Run) -> Mapping[str, Any] | None:
     found = rate(seats.to_pylist())
     if found is None:
         return None
-    reach = max((max(abs(r.low), abs(r.high)) for r in found.ratings), default=1.0)
+    reach = 1.1 * max((max(abs(r.low), abs(r.high)) for r in found.ratings), default=1.0)
     return {"found": found, "reach": max(reach, 1.0)}
 
 

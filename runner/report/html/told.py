@@ -50,6 +50,8 @@ def tell(
             board.public(heard.public, at)
             board.private(step["seat"], heard.private, at)
             questions[at] = heard.ask
+        elif step["retry"] > 0 and (earlier := board.last.get(step["seat"])) in questions:
+            questions[at] = questions[earlier]  # asked again
         board.asked(step["seat"], at)
     board.afterwards(chats)
     board.open_what_all_heard(chats.keys())

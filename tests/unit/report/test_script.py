@@ -195,6 +195,20 @@ def test_refused_replies_and_fallbacks_are_marked() -> None:
     assert {m["retry"] for m in found if m.get("fallback")} == {2}
 
 
+def test_tries_of_one_question_belong_together() -> None:
+    def stutter(request: Request) -> Reply | None:
+        return Reply(text=f"{request.seat}:") if request.kind == "say" else None
+
+    _, seats, steps, _ = played(Werewolf(Rules()), seed=3, answer=stutter)
+    found = [m for m in moves(script(seats, steps, SCENE, None)) if m["kind"] == "say"]
+    by_day = [m for m in found if "Day" in m["phase"]]
+    assert {m.get("retry", 0) for m in by_day} == {0, 1, 2}
+    assert all(m.get("open") for m in by_day)  # all heard that it says nothing, time and again
+    last_words = [m for m in by_day if m.get("verb") == "last words"]
+    assert len(last_words) % 3 == 0 and last_words
+    assert not [m for m in found if "Night" in m["phase"] and m.get("open")]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=6), st.integers(0, 5))
 def test_any_words_leave_the_moves_as_they_are(words: list[str], seed: int) -> None:
