@@ -20,6 +20,7 @@ from runner.report.html.games import UNFINISHED, Entry
 from runner.report.html.load import load
 from runner.report.html.rating import rate
 from runner.report.intervals import Estimate
+from runner.report.limit import PARTS, USEFUL
 from runner.report.summary import Summary, last_ends, of_ends
 
 
@@ -127,6 +128,18 @@ def _sizes(run: Run) -> Mapping[str, Any] | None:
     return {"charts": shown} if shown else None
 
 
+def _spent(run: Run) -> Mapping[str, Any] | None:
+    ledger = run.summary.ledger
+    if ledger is None or len(ledger.parts) < 2:
+        return None
+    parts = [
+        (name, ledger.parts[name] / ledger.held_s, ledger.parts[name], name in USEFUL)
+        for name in PARTS
+        if name in ledger.parts
+    ]
+    return {"ledger": ledger, "parts": parts, "gpus": run.summary.work.held_gpu_seconds > 0}
+
+
 def _load(run: Run) -> Mapping[str, Any] | None:
     found = load(run.storage)
     return {"load": found} if found else None
@@ -150,7 +163,8 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Run], Mapping[str, Any] | None]]] =
     ("failures", "Lost games", _failures),
     ("facts", "What the games report", _facts),
     ("sizes", "How long games are", _sizes),
+    ("spent", "Where the time went", _spent),
     ("load", "Load of the servers", _load),
     ("run", "What ran", _what_ran),
 )
-"""Anchor, title, and what makes the data. A ledger of GPU time would go before the load."""
+"""Anchor, title, and what makes the data."""

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from games.werewolf.rules import Rules
 from runner.errors import RunFailed, UsageError
 from runner.game import Reply, Request
 from runner.record import Recorder, manifest, storage_at
-from runner.report import write_html
+from runner.report import summarise, write_html
 from runner.report.__main__ import main
 from runner.report.html.page import _MODULES, amount, block, duration, shown
 from runner.report.html.sections import SECTIONS
+from runner.report.limit import Ledger
 
 HOSTILE = (
     "</script><script>window.hacked=1</script><img src=x onerror=hacked=1>\u202e\x1b[2J{{7*7}}"
@@ -82,7 +84,7 @@ def test_it_holds_every_game_and_the_overview(run_dir: Path) -> None:
     assert len(game["seats"]) == 7 and game["facts"]["days"] >= 1
     headings = " ".join(page.text)
     for _, title, _ in SECTIONS:
-        if title not in ("Ratings", "Load of the servers"):  # one model, no sample
+        if title not in ("Ratings", "Where the time went", "Load of the servers"):  # not said
             assert title in headings
 
 
@@ -282,3 +284,11 @@ def test_numbers_and_text() -> None:
         "0.0042",
     ]
     assert shown("a\x1bb" + "x" * 300, 10) == "a⟨001B⟩bxxxxxx…"
+
+
+def test_where_the_time_went_is_shown_where_servers_say(run_dir: Path, tmp_path: Path) -> None:
+    ledger = Ledger(100.0, {"decode": 40.0, "idle": 60.0}, 0.4)
+    write_html(run_dir, tmp_path / "x.html", summary=replace(summarise(run_dir), ledger=ledger))
+    text = " ".join(" ".join(page_of(tmp_path / "x.html").text).split())
+    assert "Where the time went" in text and "40 % of this hardware’s limit" in text
+    assert "decode useful 40.0 %" in text and "idle 60.0 %" in text
