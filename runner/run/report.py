@@ -6,7 +6,7 @@ from runner.record import Storage
 from runner.report import PAGE, Summary, write_html
 from runner.run.console import Terminal
 
-_PACKING_S = 3.0
+_PACKING_S = 4.0
 """How long games may take to pack, in seconds; those not reached are left to the command."""
 _IN_A_HURRY_S = 0.5
 """The same for somebody who pressed Ctrl-C and waits; none at all where to find them takes long."""

@@ -263,9 +263,11 @@ def test_a_game_on_a_page_beside_the_report(tab: Tab, tmp_path: Path) -> None:
 
 
 def test_a_run_cut_off_can_be_looked_at(tab: Tab, tmp_path: Path) -> None:
-    """Killed in the middle: one game ended, one did not."""
+    """Killed in the middle: one game ended, one did not, one was set aside and left nothing."""
     first, second = (played(Werewolf(Rules()), i)[:3] for i in range(2))
-    place = run_of(tmp_path, Werewolf, [first, ({}, [], second[2][:12])])
+    aside = {**first[0], "episode_id": "a" * 16, "index": 7, "status": "infra_error", "error": "no"}
+    going_on = ({}, [], second[2][:12])
+    place = run_of(tmp_path, Werewolf, [first, going_on, (aside, [], [])])
     write_html(place)
     tab.open(place / "report.html", "#games&status=unfinished")
     (row,) = tab.all("#rows tr")
@@ -273,6 +275,9 @@ def test_a_run_cut_off_can_be_looked_at(tab: Tab, tmp_path: Path) -> None:
     tab.until(lambda: tab.all(".log .frame"))
     tab.press(Keys.END)
     assert "unfinished" in tab.text(".now-card")
+    tab.open(place / "report.html", "#game=7")
+    tab.press("r", Keys.ARROW_RIGHT)
+    assert "infra_error" in tab.text(".now-card")
 
 
 def test_on_a_narrow_screen_nothing_sticks_out(tab: Tab, werewolf: Path) -> None:

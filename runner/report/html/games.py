@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,10 +149,24 @@ def _going_on(name: str, rows: Sequence[Mapping[str, Any]]) -> Entry:
 
 
 def pack(tree: Any) -> str:
-    """JSON, gzipped, in base64."""
-    text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """JSON, gzipped, in base64. A number that is none becomes null."""
+    try:
+        text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_numbers(tree), ensure_ascii=False, separators=(",", ":"))
     whole = gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)
     return base64.b64encode(whole).decode("ascii")
+
+
+def _numbers(value: Any) -> Any:
+    """The same tree with null for NaN and the infinities, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True)

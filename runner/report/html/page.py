@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -108,8 +109,10 @@ def shown(text: str, longest: int = 200) -> str:
 
 def amount(value: float, unit: str = "") -> str:
     """`1,234`, `12.3`, `0.0042`; a unit behind it."""
+    if not math.isfinite(value):
+        return "–"
     size = abs(value)
-    if value == int(value) or size >= 1000 or size >= 100:
+    if value == int(value) or size >= 100:
         text = f"{value:,.0f}"
     elif size >= 1:
         text = f"{value:.1f}"
@@ -127,7 +130,7 @@ def short(value: float) -> str:
 
 
 def percent(value: float | None, digits: int = 0) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
 
 
 def signed(value: float) -> str:
@@ -136,6 +139,8 @@ def signed(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """`850 ms`, `4.2 s`, `12 min 05 s`, `3 h 20 min`, `2 d 4 h`."""
+    if not math.isfinite(seconds):
+        return "–"
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 60:

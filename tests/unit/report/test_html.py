@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -128,7 +129,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
     assert len([s for s in page.scripts if s[0].get("type") != "application/json"]) == 2
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert "window.hacked" not in "".join(t for a, t in page.scripts)
-    assert "\u202e" not in text and "\x1b" not in text and "49" not in "".join(page.text)
+    assert "\u202e" not in text and "\x1b" not in text and "{{7*7}}" in "".join(page.text)
     assert "⟨202E⟩" in text  # shown, not obeyed
     assert HOSTILE in page.block("list")["winner"]
 
@@ -292,3 +293,16 @@ def test_where_the_time_went_is_shown_where_servers_say(run_dir: Path, tmp_path:
     text = " ".join(" ".join(page_of(tmp_path / "x.html").text).split())
     assert "Where the time went" in text and "40 % of this hardware’s limit" in text
     assert "decode useful 40.0 %" in text and "idle 60.0 %" in text
+
+
+def test_numbers_that_are_none_spoil_nothing(tmp_path: Path) -> None:
+    row, seats, steps, _ = played(Werewolf(Rules()), 0)
+    row |= {"duration_s": math.nan, "facts": '{"good": NaN, "bad": 1e999, "days": 3}'}
+    seats[0]["reward"], steps[0]["latency_s"] = math.inf, math.nan
+    lost = {**row, "episode_id": "l" * 16, "index": 1, "status": "infra_error"}
+    place = run_of(tmp_path, Werewolf, [(row, seats, steps), (lost, [], [])])
+    assert write_html(place).games == 2
+    page = page_of(place / "report.html")
+    game = page.block(f"game-{row['episode_id']}")
+    assert game["seats"][0]["reward"] is None and game["facts"]["days"] == 3
+    assert "nan" not in " ".join(page.text).lower().split()
