@@ -10,6 +10,7 @@ from games.werewolf.death import bury
 from games.werewolf.ending import Ending, ending
 from games.werewolf.mayor import elect
 from games.werewolf.night import night
+from games.werewolf.replay import REPLAY
 from games.werewolf.roles import Cause, Role
 from games.werewolf.rules import Rules as RuleSet
 from games.werewolf.talk import discuss, note_the_day
@@ -26,6 +27,7 @@ class Werewolf(Game):
     """
 
     Rules = RuleSet
+    replay = REPLAY
     rules: RuleSet
 
     def seats(self) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from runner.game.game import Game, NoRules, Outcome, play
 from runner.game.layout import Layout
 from runner.game.message import Kind, Message, Policy, Prompt, Reply, Request, Step
+from runner.game.replay import Replay
 from runner.game.seat import NO_FALLBACK, RANDOM, Seat
 from runner.game.table import Table
 from runner.game.transcript import Event, EventKind
@@ -21,6 +22,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Prompt",
+    "Replay",
     "Reply",
     "Request",
     "Seat",

@@ -69,7 +69,12 @@ def common_prefix(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
 
 
 def rebuild(rows: Iterable[Mapping[str, Any]]) -> list[list[Message]]:
-    """The full prompts of `rows` of the steps table, in the order of `rows`.
+    """The full prompts of `rows` of the steps table, in the order of `rows`; see `full_texts`."""
+    return [_messages(text) for text in full_texts(rows)]
+
+
+def full_texts(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The full texts of the prompts of `rows` of the steps table, in the order of `rows`.
 
     The rows of an episode must be there with all that they rest on. Where an episode was begun
     several times, a step rests on the newest attempt not after its own. Raises ValueError when a
@@ -83,7 +88,7 @@ def rebuild(rows: Iterable[Mapping[str, Any]]) -> list[list[Message]]:
         for place, base in reversed(chain):
             kept = "" if base is None else texts[base][: steps[place]["prompt_keep"]]
             texts[place] = kept + steps[place]["prompt"]
-    return [_messages(texts[index]) for index in range(len(steps))]
+    return [texts[index] for index in range(len(steps))]
 
 
 _Key = tuple[Any, str, int]

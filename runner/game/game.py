@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from runner.game.layout import Layout
 from runner.game.message import Policy
+from runner.game.replay import Replay
 from runner.game.table import Table
 
 
@@ -46,6 +47,9 @@ class Game(ABC):
 
     needs_embedder: ClassVar[bool] = False
     """Whether the game calls `table.embed`: a run without `embedder=…` is then refused."""
+
+    replay: ClassVar[Replay] = Replay()
+    """How the replay viewer of the report shows the game; optional."""
 
     def __init__(self, rules: Any = None) -> None:
         self.rules = self.Rules() if rules is None else rules

@@ -4,7 +4,7 @@ from runner.record import manifest
 from runner.record.journal import Steps
 from runner.record.lease import Lease, LeaseLost, acquire, check_writable
 from runner.record.manifest import Attempt, Manifest, compare
-from runner.record.prompts import rebuild
+from runner.record.prompts import full_texts, rebuild
 from runner.record.recorder import NotWritten, Recorder
 from runner.record.schema import EPISODES, SEATS, SERVERS, STEPS, TABLES
 from runner.record.segments import read
@@ -27,6 +27,7 @@ __all__ = [
     "acquire",
     "check_writable",
     "compare",
+    "full_texts",
     "manifest",
     "read",
     "rebuild",

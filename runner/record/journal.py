@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from runner.episode import ENDED_WELL, Status
 from runner.record.convert import conform
-from runner.record.schema import STEPS
+from runner.record.schema import SEATS, STEPS, TABLES
 from runner.record.segments import (
     Segment,
     all_tails,
@@ -91,7 +91,7 @@ class Survey:
 
 
 class Index:
-    """Which episodes each segment of the steps holds: segments do not change, so each is read once
+    """Which episodes each segment of a table holds: segments do not change, so each is read once
     however often some episodes' steps are asked for."""
 
     def __init__(self) -> None:
@@ -148,6 +148,13 @@ def steps(
     return Steps(steadily(storage, lambda: _parts(storage, known, of, but)))
 
 
+def seats(storage: Storage, of: Collection[str], index: Index | None = None) -> pa.Table:
+    """The recorded seats of the episodes `of`, chats included; also of ends played again."""
+    known, columns = index or Index(), tuple(SEATS.names)
+    parts = steadily(storage, lambda: _parts(storage, known, of, (), columns, "seats"))
+    return pa.concat_tables(parts) if parts else SEATS.empty_table()
+
+
 def in_batches(storage: Storage, rows: int, columns: Sequence[str]) -> Iterator[Steps]:
     """All recorded steps, by whole episodes, in batches of about `rows` rows.
 
@@ -195,13 +202,15 @@ def _parts(
     of: Collection[str] | None,
     but: Collection[str],
     columns: Sequence[str] = tuple(STEPS.names),
+    table: str = "steps",
 ) -> list[pa.Table]:
-    """Per file, the steps wanted; more than ids is read only where there are any."""
-    schema = pa.schema([STEPS.field(name) for name in columns])
-    tails = all_tails(storage, "steps")
-    segments = visible(storage, "steps")
+    """Per file, the rows wanted; more than ids is read only where there are any."""
+    whole = TABLES[table]
+    schema = pa.schema([whole.field(name) for name in columns])
+    tails = all_tails(storage, table)
+    segments = visible(storage, table)
     found: list[pa.Table] = [
-        _only(read_segment(storage, segment, STEPS, columns), wanted)
+        _only(read_segment(storage, segment, whole, columns), wanted)
         for segment in segments
         if (wanted := _wanted(index.ids(storage, segment), of, but))
     ]

@@ -1,5 +1,5 @@
 """Full prompts from the deltas in the steps table."""
 
-from runner.game.delta import rebuild
+from runner.game.delta import full_texts, rebuild
 
-__all__ = ["rebuild"]
+__all__ = ["full_texts", "rebuild"]

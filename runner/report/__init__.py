@@ -1,6 +1,7 @@
 """What a run amounts to; reads only its directory, through the schemas of `record`."""
 
+from runner.report.html import PAGE, Written, write_html
 from runner.report.summary import Summary, summarise
 from runner.report.terminal import render, show
 
-__all__ = ["Summary", "render", "show", "summarise"]
+__all__ = ["PAGE", "Summary", "Written", "render", "show", "summarise", "write_html"]

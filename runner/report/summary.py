@@ -124,8 +124,8 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
             f"{storage.place} holds no run: it has no run.json. Give the directory of a run, "
             "such as outputs/<game>/<time>."
         )
-    episodes = _last_ends(read(storage, "episodes", _EPISODE_COLUMNS))
-    seats = _of_ends(read(storage, "seats", _SEAT_COLUMNS), episodes)
+    episodes = last_ends(read(storage, "episodes", _EPISODE_COLUMNS))
+    seats = of_ends(read(storage, "seats", _SEAT_COLUMNS), episodes)
     steps = read(storage, "steps", _STEP_COLUMNS)
     servers = read(storage, "servers", list(_SERVER_COLUMNS))
     asked = workload.workloads(steps, episodes)
@@ -165,7 +165,7 @@ _SEAT_COLUMNS = ["episode_id", "attempt", "role", "team", "model", "reward", "wo
 _STEP_COLUMNS = [*workload.COLUMNS, "role", "fallback", "tries", "replied_at"]
 
 
-def _last_ends(episodes: pa.Table) -> pa.Table:
+def last_ends(episodes: pa.Table) -> pa.Table:
     """One row per episode: an episode that was run again counts as it ended last."""
     if pc.count_distinct(episodes.column("episode_id")).as_py() == episodes.num_rows:
         return episodes
@@ -174,7 +174,7 @@ def _last_ends(episodes: pa.Table) -> pa.Table:
     return ordered.filter(pa.array([i == 0 or ids[i] != ids[i - 1] for i in range(len(ids))]))
 
 
-def _of_ends(seats: pa.Table, episodes: pa.Table) -> pa.Table:
+def of_ends(seats: pa.Table, episodes: pa.Table) -> pa.Table:
     """The seats of the ends that count: those of an end that was played again are left out."""
     if seats.column("attempt").null_count:  # written before the column was
         return seats

@@ -11,6 +11,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from runner.config import RunConfig, plain
 from runner.engine import prepare, version
 from runner.episode import ENDED_WELL
 from runner.errors import RunnerError, UsageError
+from runner.game.registry import load_game
 from runner.record import (
     Lease,
     Storage,
@@ -46,6 +48,7 @@ from runner.run.logs import logging_to
 from runner.run.plan import Plan, make_plan
 from runner.run.preview import preview
 from runner.run.preview import show as show_preview
+from runner.run.report import write_report
 from runner.run.signals import interrupted_afterwards, unwinding
 
 _DISMISS_S = 5.0
@@ -182,6 +185,7 @@ def _attempt(
             gpus=[gpu for replica in size.replicas for gpu in _gpus(replica)],
             servers=len(size.replicas),
             engine={engine.name: version(engine) for engine in plan.engines.values()},
+            replay=asdict(load_game(plan.job.game_path).replay),
             last_beat=lease.last_beat,
         )
         plan = plan.named(opened.run_id)
@@ -306,6 +310,7 @@ def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) ->
             show(summary, terminal.console)
     if plan.config.output.json:
         show_json(summary.to_json())
+    write_report(storage, summary, terminal, hurry=bool(ending.code))
     if ending.reason != "finished":
         terminal.say(f"To go on: python -m runner run_dir={plan.run_dir}", "bold")
     if ending.error is not None:
