@@ -15,11 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-GRID = 24
+GRID = 16
 """Points at which the course of an episode is estimated; the last lies behind its usual end."""
-HORIZON = 10
-"""Points that a forecast looks ahead: who has to pause later than that has not been begun in vain,
-as to prefill its history once more costs little against what it played till then."""
 FINISHED = 64
 """Finished episodes that are remembered."""
 LIVE = 64
@@ -76,7 +73,7 @@ class Ahead(NamedTuple):
     """Tokens²."""
 
 
-NOTHING = Ahead([0.0] * HORIZON, [0.0] * HORIZON)
+NOTHING = Ahead([0.0] * GRID, [0.0] * GRID)
 
 
 class Forecast:
@@ -151,11 +148,10 @@ class Forecast:
             scale = min(SCALE[1], max(SCALE[0], now / usual)) if usual > 0 else 1.0
         alive = self._lives[at]
         if alive <= 0:  # longer than any known one
-            return Ahead([float(now)] * HORIZON, [0.0] * HORIZON)
+            return Ahead([float(now)] * GRID, [0.0] * GRID)
         mean, spread = [], []
-        seen = slice(at, at + HORIZON)
         for size, square, lives in zip(
-            self._size[seen], self._square[seen], self._lives[seen], strict=True
+            self._size[at:], self._square[at:], self._lives[at:], strict=True
         ):
             there = lives / alive
             expected = scale * size * there
@@ -163,5 +159,5 @@ class Forecast:
             spread.append(max(0.0, scale * scale * square * there - expected * expected))
         mean[0] = max(mean[0], float(now))
         spread[0] = 0.0
-        rest = [0.0] * (HORIZON - len(mean))
+        rest = [0.0] * (GRID - len(mean))
         return Ahead(mean + rest, spread + rest)

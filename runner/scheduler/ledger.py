@@ -20,35 +20,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from runner.scheduler.forecast import HORIZON, NOTHING, Ahead, Footprint, Forecast
-from runner.scheduler.knee import Speed, speed
+from runner.scheduler.feedback import Feedback, law
+from runner.scheduler.forecast import GRID, NOTHING, Ahead, Footprint, Forecast
 from runner.scheduler.messages import Call
+from runner.scheduler.speed import Speed, speed
 
 TICK_S = 2.0
 """Between two looks at a server's misses."""
-COOL_DOWN_S = 10.0
-"""After a cut: what was cached before has to be prefilled once more, which is no new sign."""
-FRACTION = 0.90
-"""Of the cache, to begin with."""
-LEAST, MOST = 0.70, 2.0
-CUT = 0.93
-RAISE = 0.005
-THRASHING = 0.01
-"""Share of prompt tokens that may be excess misses where a server does not say how fast it is."""
-PRICE = 1 / 8
-"""Of what a far larger batch would save, as much may be spent on excess misses: beyond the onset
-they grow several times as fast as the batch."""
-NOISE, WORST = 0.004, 0.50
-"""Shares that are always tolerable, and never."""
-CALM = 0.3
-"""Of what is tolerable: below that `f` may grow."""
-SMOOTH = 0.2
+SMOOTH = 0.05
 """Weight of one look at the running requests."""
 SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Of what a call should have found: that is how well expectations are known."""
-HYSTERESIS, FULL, PAUSE_OVER = 0.1, 1.0, 0.0
-"""What is paused for is more than what is admitted for: by so much, but not beyond a full cache, as
-long as `f` does not say that missing some of it pays."""
+HYSTERESIS = 0.1
+"""Of the cache: so much more than is admitted may be held before somebody has to pause, …"""
+FULL = 1.0
+"""… though no more than this as long as `f` does not say that missing some of it pays."""
 COLD = 24
 """Calls after which, while no episode has finished, a server holds twice what its engine says."""
 MARGIN = 0.5
@@ -64,16 +50,15 @@ class _Server:
     """What the engine says."""
     capacity: int | None = None
     """Tokens; None: it does not say."""
-    fraction: float = FRACTION
+    feedback: Feedback = field(default_factory=Feedback)
     common: int = 0
     """Tokens that all episodes share: cached once."""
     held: dict[str, Ahead] = field(default_factory=dict)
     """Episode → its forecast as it was last entered."""
-    mean: list[float] = field(default_factory=lambda: [0.0] * HORIZON)
-    variance: list[float] = field(default_factory=lambda: [0.0] * HORIZON)
+    mean: list[float] = field(default_factory=lambda: [0.0] * GRID)
+    variance: list[float] = field(default_factory=lambda: [0.0] * GRID)
     """The sums of them."""
     tick_at: float = -TICK_S
-    quiet_until: float = 0.0
     speed: Speed | None = None
     """None: it does not say."""
     running: float = 0.0
@@ -86,20 +71,18 @@ class _Server:
     """Tokens of the calls since the last tick."""
     missed: int = 0
     """Of them, those that should have been cached."""
-    queued_ticks: int = 0
-    retracted: int = 0
 
     @property
     def limit(self) -> float:
         """Tokens that episodes may take."""
-        return self.fraction * (self.capacity or 0) - self.common
+        return self.feedback.fraction * (self.capacity or 0) - self.common
 
     @property
     def most(self) -> float:
         """Tokens from which on somebody has to pause."""
-        share = self.fraction + HYSTERESIS
-        if self.fraction <= FULL:
-            share = min(share, FULL + PAUSE_OVER)
+        share = self.feedback.fraction + HYSTERESIS
+        if self.feedback.fraction <= FULL:
+            share = min(share, FULL)
         return share * (self.capacity or 0) - self.common
 
     @property
@@ -111,13 +94,13 @@ class _Server:
         return self.speed.enough(computed / calls, generated / calls)
 
     @property
-    def tolerable(self) -> float:
-        """Share of prompt tokens that may be excess misses."""
+    def worth(self) -> float:
+        """Prompt tokens that a far larger batch would save, as a share of all; 0: not known."""
         calls, _, generated = self.answered
         if self.speed is None or not calls or not self.asked:
-            return THRASHING
-        worth = self.speed.worth(generated / calls, max(self.running, 1.0))
-        return min(WORST, max(NOISE, PRICE * worth * calls / self.asked))
+            return 0.0
+        per_call = self.speed.worth(generated / calls, max(self.running, 1.0))
+        return per_call * calls / self.asked
 
     def measure(self, stats: Any) -> None:
         """Take from a sample how fast the server is."""
@@ -147,8 +130,8 @@ class _Server:
         self.variance = [
             sum(points) for points in zip(*(a.variance for a in held.values()), strict=True)
         ]
-        self.mean = self.mean or [0.0] * HORIZON
-        self.variance = self.variance or [0.0] * HORIZON
+        self.mean = self.mean or [0.0] * GRID
+        self.variance = self.variance or [0.0] * GRID
 
     def peak(self, more: Ahead = NOTHING) -> float:
         """The largest sum to come, with `more`: tokens, with a margin for what is not known."""
@@ -282,7 +265,7 @@ class Ledger:
         if self._slots is not None or not one.capacity or one.tick_at != now:
             return ()
         youngest_first = sorted(one.held, key=self._order.__getitem__, reverse=True)
-        over = sum(self._now(episode, one) for episode in one.held) - one.most
+        over = self._held_now(one) - (one.limit if one.feedback.strict else one.most)
         paused = []
         for episode in youngest_first[:-1]:
             if over <= 0:
@@ -290,6 +273,9 @@ class Ledger:
             over -= self._now(episode, one)
             paused.append(episode)
         return paused
+
+    def _held_now(self, one: _Server) -> int:
+        return sum(self._now(episode, one) for episode in one.held)
 
     def _now(self, episode: str, one: _Server) -> int:
         return self._footprints[episode, one.model].now
@@ -299,21 +285,18 @@ class Ledger:
     def _adapt(self, one: _Server, stats: Any, now: float) -> None:
         """Move the fraction by what was missed since the last tick."""
         prompt, missed, one.prompt, one.missed = one.prompt, one.missed, 0, 0
-        retracted = (stats.retracted or 0) if stats is not None else 0
-        used = (stats.kv_used or 0) if stats is not None else 0
-        queued = (stats.queued or 0) if stats is not None else 0
-        tight = bool(one.capacity) and used > TIGHT * (one.capacity or 0)
-        one.queued_ticks = one.queued_ticks + 1 if queued and tight else 0
-        pressed = one.queued_ticks >= 2 or retracted > one.retracted
-        one.retracted = retracted
-        if now < one.quiet_until:
-            return
-        tolerable = one.tolerable
-        if pressed or missed > tolerable * prompt:
-            one.fraction = max(LEAST, one.fraction * CUT)
-            one.quiet_until = now + COOL_DOWN_S
-        elif missed < CALM * tolerable * prompt and self._room_is_short(one):
-            one.fraction = min(MOST, one.fraction + RAISE)
+        tight = stats is not None and (stats.kv_used or 0) > TIGHT * (one.capacity or math.inf)
+        pressed = stats is not None and one.feedback.press(
+            tight and bool(stats.queued), stats.retracted or 0
+        )
+        one.feedback.follow(
+            law(one.worth),
+            missed / prompt if prompt else 0.0,
+            pressed=pressed,
+            beyond=self._held_now(one) > one.limit,
+            short=self._room_is_short(one),
+            now=now,
+        )
 
     def _room_is_short(self, one: _Server) -> bool:
         """Whether the ledger is what keeps further episodes away."""

@@ -23,8 +23,9 @@ from runner.scheduler import (
     Submit,
     WorkerUp,
 )
-from runner.scheduler.forecast import HORIZON, Footprint, Forecast
-from runner.scheduler.ledger import COOL_DOWN_S, CUT, FRACTION, LEAST, TICK_S
+from runner.scheduler.feedback import COOL_DOWN_S, FIRST, FULL_BATCHES, LEAST, law
+from runner.scheduler.forecast import GRID, Footprint, Forecast
+from runner.scheduler.ledger import TICK_S
 
 CAPACITY = 10_000
 
@@ -77,7 +78,7 @@ def test_early_finishers_do_not_make_all_games_look_short() -> None:
     forecast.end([10] * 10)
     forecast.learn([[10] * 40] * 9)
     # One of ten ended at call 10, the others are known to go on.
-    assert sum(forecast.ahead(None).mean) > 0.8 * 10 * HORIZON
+    assert sum(forecast.ahead(None).mean) > 0.8 * 10 * GRID
 
 
 def test_a_forecast_scales_with_the_episode_and_ends_with_the_games() -> None:
@@ -106,7 +107,7 @@ def test_a_forecast_is_never_below_what_is_held_nor_below_nothing(
     for trail in live:
         footprint = Footprint(trail=trail, private={"a": trail[-1]} if trail else {})
         ahead = forecast.ahead(footprint)
-        assert len(ahead.mean) == len(ahead.variance) == HORIZON
+        assert len(ahead.mean) == len(ahead.variance) == GRID
         assert min(ahead.mean) >= 0 and min(ahead.variance) >= 0
         if trail and (finished or any(live)):
             assert ahead.mean[0] >= trail[-1]
@@ -162,19 +163,19 @@ def test_excess_misses_cut_the_fraction_once_per_cool_down_and_never_below_the_l
         now += TICK_S
         scheduler.observe(Calls((missed,)), now)
         scheduler.observe(Sample("s", stats()), now)
-    assert one.fraction == pytest.approx(FRACTION * CUT)
+    assert one.feedback.fraction == pytest.approx(FIRST * FULL_BATCHES.cut)
     for _ in range(20):
         now += COOL_DOWN_S + TICK_S
         scheduler.observe(Calls((missed,)), now)
         scheduler.observe(Sample("s", stats()), now)
-    assert one.fraction == LEAST
+    assert one.feedback.fraction == LEAST
 
 
 def test_what_a_resumed_episode_has_to_read_again_is_no_sign_of_thrashing() -> None:
     scheduler, ledger, _ = begin(2)
     scheduler.observe(Calls((call("e0", 2000, expected=1900, cached=0),)), 1.0)
     scheduler.observe(Sample("s", stats()), TICK_S)
-    assert ledger._servers["s"].fraction >= FRACTION
+    assert ledger._servers["s"].feedback.fraction >= FIRST
 
 
 @pytest.mark.parametrize("sign", ["retracted", "queued"])
@@ -183,7 +184,7 @@ def test_a_retraction_or_a_queue_for_memory_cuts_at_once(sign: str) -> None:
     pressed = stats(used=9_500, **{sign: 1})
     for tick in range(1, 3):
         scheduler.observe(Sample("s", pressed), tick * TICK_S)
-    assert ledger._servers["s"].fraction == pytest.approx(FRACTION * CUT)
+    assert ledger._servers["s"].feedback.fraction == pytest.approx(FIRST * FULL_BATCHES.cut)
 
 
 def test_a_server_that_does_not_share_its_cache_holds_its_slots() -> None:
@@ -197,3 +198,20 @@ def test_a_server_that_does_not_share_its_cache_holds_its_slots() -> None:
     assert len(names(scheduler.observe(Submit(tuple(specs)), 0.0), Start)) == 4
     scheduler.observe(Calls((call("e0", 90), call("e1", 90))), 1.0)
     assert not scheduler.observe(Sample("s", own), TICK_S)
+
+
+def test_small_batches_are_worth_reading_again_and_full_ones_are_not() -> None:
+    assert law(0.0) == law(0.14) == FULL_BATCHES
+    assert law(0.6).thrashing > 20 * FULL_BATCHES.thrashing
+    assert law(0.6).most > 1.0
+
+
+def test_misses_of_what_was_begun_beyond_the_limit_are_no_sign_that_it_is_wrong() -> None:
+    scheduler, ledger, _ = begin(3, slots=3)
+    grown = tuple(call(f"e{i}", 3100) for i in range(3))  # 9,300 of 9,000 admitted, 10,000 held
+    scheduler.observe(Calls(grown), 0.5)
+    missed = tuple(call(f"e{i}", 3100, expected=3000, cached=100) for i in range(3))
+    scheduler.observe(Calls(missed), 1.0)
+    actions = scheduler.observe(Sample("s", stats()), TICK_S)
+    assert ledger._servers["s"].feedback.fraction == FIRST
+    assert [action.episode for action in actions if isinstance(action, Pause)] == ["e2"]
