@@ -145,6 +145,10 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
     return pa.py_buffer(b"".join([whole[:begin], checksum, whole[begin:]]))
 
 
+_PARQUET = b"PAR1"
+"""How every parquet file begins."""
+
+
 def check_footer(file: pa.NativeFile) -> None:
     """Raise pa.ArrowInvalid when the footer of a parquet file is not as `to_parquet` wrote it.
 
@@ -155,8 +159,11 @@ def check_footer(file: pa.NativeFile) -> None:
         raise pa.ArrowInvalid("it is too short for a parquet file")
     file.seek(size - _END)
     begin = size - _END - _footer_size(file.read(_END))
-    if begin < _CHECKSUM.size:
+    if begin < len(_PARQUET):
         raise pa.ArrowInvalid("its footer is longer than the file")
+    if begin < len(_PARQUET) + _CHECKSUM.size:  # without rows, and without our checksum
+        file.seek(0)
+        return
     file.seek(begin - _CHECKSUM.size)
     magic, checksum = _CHECKSUM.unpack(file.read(_CHECKSUM.size))
     if magic == _MAGIC and checksum != zlib.crc32(file.read(size - begin)):
