@@ -208,7 +208,7 @@ def table(played: Sequence[Played], options: argparse.Namespace) -> Report:
         f"{options.speech} tokens; a random Llama of 4 layers. Of best: calls/s against the best "
         "fixed number of episodes per server. Read again: prompt tokens that the server had been "
         "sent before and did not find. KV used, queue and episodes: until half of the games had "
-        "ended. Load: of the machine over the last five minutes; a run alone makes about 3."
+        "ended. Load: of the machine over the last five minutes."
     )
     return report
 
