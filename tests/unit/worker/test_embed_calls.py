@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from argparse import Namespace
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ from test_worker import LAST, SPEC, Duel, Model, collect_until, go_on, importabl
 
 from runner import Outcome, Table, Vector
 from runner.config import Calls, Limits, ModelConfig
+from runner.engine.simulated.options import Options
 from runner.engine.simulated.serve import make_app
 from runner.episode import Status
 from runner.game.delta import rebuild
@@ -28,7 +28,7 @@ from runner.worker import Job, Play, Report, Reroute, ServerAddress, Worker
 
 __all__ = ["importable", "model"]
 
-OPTIONS = Namespace(name="e", slots=8, context=100, kv_tokens=1000, latency_s=0.0, fail_rate=0.0)
+OPTIONS = Options(name="e", slots=8, context=100, kv_tokens=1000)
 
 
 class Remembering(Duel):
