@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from runner.control import socket_of
@@ -26,6 +26,8 @@ class Steered(Protocol):
 
     board: Board
 
+    def held(self, server_id: str) -> int: ...
+    def account(self, server_id: str) -> Mapping[str, float]: ...
     def hold(self, on: bool) -> None: ...
     def change_slots(self, slots: int | None) -> None: ...
     def retire(self, server_id: str) -> None: ...
@@ -134,24 +136,25 @@ class Desk:
             "elapsed_s": round(figures.elapsed_s, 1),
             "eta_s": None if figures.eta_s is None else round(figures.eta_s, 1),
             "headline": None if headline is None else {headline[1]: round(headline[0], 2)},
-            "servers": [_server(view) for view in board.servers.values()],
+            "servers": [self._server(view) for view in board.servers.values()],
             "notes": list(board.notes)[-_NOTES:],
         }
 
-
-def _server(view: ServerView) -> dict[str, Any]:
-    stats = view.stats
-    return {
-        "server_id": view.server_id,
-        "model": view.model,
-        "engine": view.engine,
-        "state": view.state,
-        "gpus": view.gpus,
-        "lives": view.lives,
-        "running": stats.running if stats else None,
-        "queued": stats.queued if stats else None,
-        "kv_used": stats.kv_used if stats else None,
-        "kv_capacity": stats.kv_capacity if stats else None,
-        "cache_hit": stats.cache_hit if stats else None,
-        "decode_tps": stats.decode_tps if stats else None,
-    }
+    def _server(self, view: ServerView) -> dict[str, Any]:
+        stats = view.stats
+        return {
+            "server_id": view.server_id,
+            "model": view.model,
+            "engine": view.engine,
+            "state": view.state,
+            "gpus": view.gpus,
+            "lives": view.lives,
+            "episodes": self._driver.held(view.server_id),
+            "running": stats.running if stats else None,
+            "queued": stats.queued if stats else None,
+            "kv_used": stats.kv_used if stats else None,
+            "kv_capacity": stats.kv_capacity if stats else None,
+            "cache_hit": stats.cache_hit if stats else None,
+            "decode_tps": stats.decode_tps if stats else None,
+            "scheduler": dict(self._driver.account(view.server_id)),
+        }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from runner.cluster import Crew, Node, Replica
@@ -293,6 +293,10 @@ class Driver:
     def held(self, server_id: str) -> int:
         """Episodes that a server holds."""
         return self._scheduler.held(server_id)
+
+    def account(self, server_id: str) -> Mapping[str, float]:
+        """The figures by which the scheduler decides about a server."""
+        return self._scheduler.account(server_id)
 
     def record_servers(self, rows: list[Row]) -> None:
         """Write down what the servers are doing."""

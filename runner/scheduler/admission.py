@@ -7,8 +7,8 @@ whether an episode fits in, and which episodes are to pause.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from runner.scheduler.messages import Call
 
@@ -56,3 +56,11 @@ class Admission(Protocol):
 
     def to_pause(self, server: str, now: float) -> Sequence[str]:
         """Episodes of this server to pause at their next call; asked after each sample."""
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """An admission policy that says what it goes by."""
+
+    def account(self, server: str) -> Mapping[str, float]:
+        """The figures by which it decides about a server, for whoever looks on."""

@@ -7,7 +7,7 @@ What the paper leaves open, and how it is filled here: docs/scheduling_baselines
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -110,6 +110,9 @@ class Concur:
 
     def fits(self, episode: str, server: str) -> bool:
         return True
+
+    def account(self, server: str) -> Mapping[str, float]:
+        return {"window": self.window(server)}
 
     def to_pause(self, server: str, now: float) -> Sequence[str]:
         """The youngest beyond the window."""

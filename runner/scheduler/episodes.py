@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runner.episode import EpisodeSpec
-from runner.scheduler.admission import Admission
+from runner.scheduler.admission import Accounts, Admission
 from runner.scheduler.hosts import Host, Ranking
 from runner.scheduler.messages import (
     Action,
@@ -121,6 +121,11 @@ class EpisodeScheduler:
         """Episodes that `server` holds."""
         host = self._servers.get(server)
         return len(host.held) if host else 0
+
+    def account(self, server: str) -> Mapping[str, float]:
+        """The figures by which the admission policy decides about `server`, as far as it says."""
+        admission = self._admission
+        return admission.account(server) if isinstance(admission, Accounts) else {}
 
     def observe(self, event: Event, now: float) -> list[Action]:
         """Take note of `event` and return what to do about it, in order."""

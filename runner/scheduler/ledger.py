@@ -15,7 +15,7 @@ Where a server does not say how large its cache is, it holds as many episodes as
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -71,6 +71,10 @@ class _Server:
     """Tokens of the calls since the last tick."""
     missed: int = 0
     """Of them, those that should have been cached."""
+    excess: float = 0.0
+    """`missed` of `prompt` at the last tick."""
+    pauses: int = 0
+    """Episodes that had to pause, so far."""
 
     @property
     def limit(self) -> float:
@@ -272,7 +276,26 @@ class Ledger:
                 break
             over -= self._now(episode, one)
             paused.append(episode)
+        one.pauses += len(paused)
         return paused
+
+    def account(self, server: str) -> Mapping[str, float]:
+        """In tokens, but for the shares `fraction`, `excess_miss` and `worth`, and `pauses`."""
+        one = self._servers.get(server)
+        if one is None:
+            return {}
+        if self._slots is not None or not one.capacity:
+            return {"slots": self._slots or one.slots}
+        return {
+            "fraction": round(one.feedback.fraction, 4),
+            "held_tokens": self._held_now(one),
+            "projected_tokens": round(one.peak()),
+            "limit_tokens": round(one.limit),
+            "worth": round(one.worth, 4),
+            "common_tokens": one.common,
+            "excess_miss": round(one.excess, 4),
+            "pauses": one.pauses,
+        }
 
     def _held_now(self, one: _Server) -> int:
         return sum(self._now(episode, one) for episode in one.held)
@@ -285,13 +308,14 @@ class Ledger:
     def _adapt(self, one: _Server, stats: Any, now: float) -> None:
         """Move the fraction by what was missed since the last tick."""
         prompt, missed, one.prompt, one.missed = one.prompt, one.missed, 0, 0
+        one.excess = missed / prompt if prompt else 0.0
         tight = stats is not None and (stats.kv_used or 0) > TIGHT * (one.capacity or math.inf)
         pressed = stats is not None and one.feedback.press(
             tight and bool(stats.queued), stats.retracted or 0
         )
         one.feedback.follow(
             law(one.worth),
-            missed / prompt if prompt else 0.0,
+            one.excess,
             pressed=pressed,
             beyond=self._held_now(one) > one.limit,
             short=self._room_is_short(one),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.scheduler.episodes import EpisodeScheduler
@@ -47,6 +47,9 @@ class FixedSlots:
 
     def fits(self, episode: str, server: str) -> bool:
         return True
+
+    def account(self, server: str) -> Mapping[str, float]:
+        return {"slots": self._slots or self._own.get(server, 0)}
 
     def to_pause(self, server: str, now: float) -> Sequence[str]:
         return ()

@@ -8,7 +8,7 @@ What is interpretation: docs/scheduling_baselines.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,6 +156,12 @@ class TokenFootprints:
         if self._fixed is not None or backend.capacity is None or not backend.held:
             return True
         return self._needs(episode, backend) <= self.room(server)
+
+    def account(self, server: str) -> Mapping[str, float]:
+        backend = self._backends.get(server)
+        if backend is None or backend.capacity is None:
+            return {}
+        return {"used_tokens": backend.used, "limit_tokens": backend.capacity}
 
     def to_pause(self, server: str, now: float) -> Sequence[str]:
         """The shortest, until the rest fits; one always stays."""

@@ -47,6 +47,10 @@ class Journal:
     fallback_moves: int = 0
     shared_prefix_tokens: int = 0
     _delta: PromptDelta = field(default_factory=PromptDelta)
+    _prefixes: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(model, characters of a shared beginning) → its tokens. They are estimated from the density
+    of a prompt, which differs from seat to seat, and one text must not: a history that seems to
+    have grown makes what stood behind it look lost."""
 
     def note(self, step: Step) -> None:
         """Add a judged reply; the table calls this before the game goes on."""
@@ -54,7 +58,7 @@ class Journal:
         prompt = request.prompt
         delta = self._delta.encode(request.seat, request.ordinal, request.retry, prompt.messages)
         per_char = reply.prompt_tokens / max(1, prompt.chars)
-        shared = int(prompt.shared_chars * per_char)
+        shared = self._tokens(reply.model, prompt.shared_chars, per_char)
         self.moves += request.kind is not Kind.embed and (step.valid or step.fallback)
         self.invalid_moves += not step.valid
         self.fallback_moves += step.fallback
@@ -88,7 +92,7 @@ class Journal:
                 "cached_tokens": reply.cached_tokens,
                 "expected_cached_tokens": call.expected_cached,
                 "shared_prefix_tokens": shared,
-                "run_prefix_tokens": int(prompt.run_chars * per_char),
+                "run_prefix_tokens": self._tokens(reply.model, prompt.run_chars, per_char),
                 "completion_tokens": reply.completion_tokens,
                 "finish_reason": reply.finish_reason,
                 "queue_s": reply.queue_s,
@@ -102,6 +106,12 @@ class Journal:
                 "replied_at": datetime.now(UTC),
             }
         )
+
+    def _tokens(self, model: str, chars: int, per_char: float) -> int:
+        """Of a beginning with so many characters: as in the first prompt that began so."""
+        if per_char <= 0:
+            return 0
+        return self._prefixes.setdefault((model, chars), int(chars * per_char))
 
 
 def episode_row(

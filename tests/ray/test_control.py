@@ -40,6 +40,8 @@ def test_a_run_is_watched_paused_resized_drained_and_stopped(start: Start, tmp_p
     first = status(tmp_path)
     assert (first["state"], first["planned"], first["running"]) == ("playing", 400, 8)
     assert [server["state"] for server in first["servers"]] == ["up", "up"]
+    assert [server["episodes"] for server in first["servers"]] == [4, 4]
+    assert all(server["scheduler"] for server in first["servers"]), "what the scheduler goes by"
 
     assert status(tmp_path, "pause")["state"] == "paused"
     run.wait_for(lambda: status(tmp_path)["running"] == 0, "the running ones to end")

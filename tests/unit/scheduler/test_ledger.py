@@ -178,6 +178,22 @@ def test_what_a_resumed_episode_has_to_read_again_is_no_sign_of_thrashing() -> N
     assert ledger._servers["s"].feedback.fraction >= FIRST
 
 
+def test_its_account_says_by_what_it_decides() -> None:
+    scheduler, ledger, _ = begin(3, slots=3)
+    assert scheduler.account("elsewhere") == {}
+    scheduler.observe(Calls(tuple(call(f"e{i}", 4000) for i in range(3))), 1.0)
+    scheduler.observe(Calls((call("e0", 4010, expected=3000, cached=1000),)), 1.0)
+    scheduler.observe(Sample("s", stats()), TICK_S)
+    account = scheduler.account("s")
+    assert account["fraction"] == ledger._servers["s"].feedback.fraction
+    assert account["held_tokens"] == 4010 + 4000 <= account["projected_tokens"]
+    assert account["limit_tokens"] == round(account["fraction"] * CAPACITY)
+    assert account["excess_miss"] == pytest.approx(2000 / (3 * 3990 + 4000), rel=0.1)
+    assert account["pauses"] == 1
+    ledger.change_slots(5)
+    assert scheduler.account("s") == {"slots": 5}
+
+
 @pytest.mark.parametrize("sign", ["retracted", "queued"])
 def test_a_retraction_or_a_queue_for_memory_cuts_at_once(sign: str) -> None:
     scheduler, ledger, _ = begin(2)

@@ -135,3 +135,27 @@ async def test_the_steps_of_a_later_episode_expect_the_rules_and_their_own_histo
     for row in (*first[1:], *second[1:]):  # the votes: both sent before either is answered
         shared = row["shared_prefix_tokens"] - len("Ann: hello there\n")
         assert len(rules) < shared <= row["expected_cached_tokens"] < row["prompt_tokens"]
+
+
+async def test_one_shared_beginning_has_as_many_tokens_in_the_rows_of_every_seat(
+    model: Model,
+) -> None:
+    """Its tokens are an estimate from the whole prompt, and the rest differs from seat to seat."""
+
+    def answer(body: dict[str, Any], n: int) -> dict[str, Any]:
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        pick = schema["properties"]["choice"]["enum"][0] if schema else ""
+        made = completion(f'{{"choice": "{pick}"}}' if schema else "hello there")
+        length = sum(len(m["content"]) for m in body["messages"])
+        made["usage"]["prompt_tokens"] = length * (100 - n) // 100
+        return made
+
+    model.answer = answer
+    worker = Worker("worker-0", job())
+    await worker.deliver([Play(spec(0), 1, {"m": model.address()})])
+    report = await collect_until(worker, lambda r: bool(r.results))
+    await worker.stop()
+    speech, *votes = report.steps
+    assert len(votes) == 2 and votes[0]["prompt_tokens"] != votes[1]["prompt_tokens"]
+    assert votes[0]["shared_prefix_tokens"] == votes[1]["shared_prefix_tokens"]
+    assert len({row["run_prefix_tokens"] for row in (speech, *votes)}) == 1
