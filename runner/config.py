@@ -426,6 +426,9 @@ class ClusterConfig:
     """Episodes at once per worker; they wait for models nearly all the time."""
     patience_s: Seconds = 300.0
     """How long a run waits for a server of a model once none is left: nodes may come back."""
+    hypothetical: str | None = None
+    """Plan for a cluster that is not there, such as 64x8xh100: nodes, GPUs of each, and their kind.
+    With `dry_run=true` alone; no Ray is started."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from runner.cluster.crew import (
     list_nodes,
 )
 from runner.cluster.head import HeadGone, aside
+from runner.cluster.hypothetical import hypothetical_nodes
 from runner.cluster.placement import (
     Node,
     Part,
@@ -36,6 +37,7 @@ __all__ = [
     "connect",
     "cut_off",
     "disconnect",
+    "hypothetical_nodes",
     "lacking",
     "list_nodes",
     "place",

@@ -152,7 +152,7 @@ def parameters(config: Mapping[str, Any]) -> Size:
     hidden, layers = config["hidden_size"], config["num_hidden_layers"]
     mixtures = sum(_is_mixture(config, layer) for layer in range(layers))
     experts = _experts(config)
-    one_expert = 3 * hidden * (config.get("moe_intermediate_size") or _intermediate(config))
+    one_expert = _one_expert(config)
     shared = 3 * hidden * (config.get("shared_expert_intermediate_size") or 0)
     shared += one_expert * (config.get("n_shared_experts") or 0)
     embeddings = config["vocab_size"] * hidden * (1 if config.get("tie_word_embeddings") else 2)
@@ -162,6 +162,30 @@ def parameters(config: Mapping[str, Any]) -> Size:
         + (layers - mixtures) * 3 * hidden * _intermediate(config),
         rest=embeddings + layers * 2 * hidden + mixtures * experts * hidden,
     )
+
+
+def working(config: Mapping[str, Any]) -> int:
+    """Parameters that work on each token: not the input's embeddings, and of experts the chosen."""
+    config = _of_text(config)
+    size = parameters(config)
+    mixtures = sum(_is_mixture(config, layer) for layer in range(config["num_hidden_layers"]))
+    chosen = config.get("num_experts_per_tok") or config.get("experts_per_token") or 1
+    idle = mixtures * max(0, _experts(config) - chosen) * _one_expert(config)
+    embeddings = 0 if config.get("tie_word_embeddings") else config["vocab_size"]
+    return int(size.total - idle - embeddings * config["hidden_size"])
+
+
+def attention_flops(config: Mapping[str, Any]) -> int:
+    """Of one pair of tokens in a prefill, over all layers: a score and a sum of values per head.
+
+    Windows are not looked at: in layers that have one, long prompts cost less.
+    """
+    config = _of_text(config)
+    if config.get("kv_lora_rank"):
+        width = config["qk_nope_head_dim"] + config["qk_rope_head_dim"] + config["v_head_dim"]
+    else:
+        width = 2 * _head_dim(config)
+    return int(2 * config["num_hidden_layers"] * config["num_attention_heads"] * width)
 
 
 def kv_bytes_per_token(config: Mapping[str, Any], tp: int = 1) -> int:
@@ -209,6 +233,11 @@ def _is_mixture(config: Mapping[str, Any], layer: int) -> bool:
 def _experts(config: Mapping[str, Any]) -> int:
     names = ("n_routed_experts", "num_local_experts", "num_experts")
     return next((config[name] for name in names if config.get(name)), 0)
+
+
+def _one_expert(config: Mapping[str, Any]) -> int:
+    inner = config.get("moe_intermediate_size") or _intermediate(config)
+    return int(3 * config["hidden_size"] * inner)
 
 
 def _intermediate(config: Mapping[str, Any]) -> int:

@@ -21,14 +21,16 @@ class RandomPolicy:
         self._salt = salt
 
     async def __call__(self, request: Request) -> Reply:
+        return Reply(self.move(request), model=self.name)
+
+    def move(self, request: Request) -> str:
+        """The text of the reply."""
         rng = random.Random(request.seed + self._salt)
         if request.kind is Kind.say:
-            text = "I have nothing to add."
-        elif request.kind is Kind.choose:
-            text = json.dumps({"choice": rng.choice(request.options)})
-        else:
-            text = json.dumps(sample_schema(request.schema or {}, rng))
-        return Reply(text, model=self.name)
+            return "I have nothing to add."
+        if request.kind is Kind.choose:
+            return json.dumps({"choice": rng.choice(request.options)})
+        return json.dumps(sample_schema(request.schema or {}, rng))
 
 
 class ScriptedPolicy:

@@ -21,6 +21,7 @@ from runner.cluster import (
     Replica,
     connect,
     disconnect,
+    hypothetical_nodes,
     lacking,
     list_nodes,
     place,
@@ -84,10 +85,15 @@ def run(
 def _preview(plan: Plan, terminal: Terminal) -> int:
     """Say what the run would start, and start nothing. Raises UsageError when there is no room."""
     _announce(terminal, plan)
-    with _connected(plan) as connection:
-        terminal.say(f"{connection}")
-        plan = plan.settled(connection.gpus)
-        nodes = list_nodes()
+    if imagined := plan.config.cluster.hypothetical:
+        nodes = hypothetical_nodes(imagined)
+        terminal.say(f"a cluster that is not there: {imagined}")
+        plan = plan.settled(sum(node.gpus for node in nodes))
+    else:
+        with _connected(plan) as connection:
+            terminal.say(f"{connection}")
+            plan = plan.settled(connection.gpus)
+            nodes = list_nodes()
     refuse_impossible(plan.wants, nodes)
     replicas = place(plan.wants, nodes)
     found = preview(plan, nodes, replicas)

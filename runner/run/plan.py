@@ -106,6 +106,11 @@ class Plan:
 
 def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
     """Check `config` against the game, the model and the engine. Raises UsageError."""
+    if config.cluster.hypothetical and not config.dry_run:
+        raise UsageError(
+            f"cluster.hypothetical={config.cluster.hypothetical} is a cluster that is not there: "
+            "nothing can be played on it. Add dry_run=true to plan for it, or leave it out."
+        )
     sys_path = _reachable()
     path = config.games.path or game_path(config.games.name)
     game = load_game(path)

@@ -15,6 +15,7 @@ from runner.cluster import Node, Replica
 from runner.config import EngineConfig, ModelConfig, RoutedScheduler, SlotScheduler
 from runner.engine import Place, expected_episodes, fit_of, shown_command
 from runner.run.plan import Plan
+from runner.run.predict import Prediction, Unpredictable, predict
 
 _MOST_NODES = 16
 
@@ -49,6 +50,10 @@ class Preview:
     """Address, GPUs used and there, and the servers, of each node."""
     at_once: int | None
     """Episodes played at once; None where a server says only when it is up."""
+    prediction: Prediction | None
+    """How fast the run would be."""
+    unpredictable: str
+    """Why there is no prediction; "" where there is one."""
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -63,7 +68,18 @@ def preview(plan: Plan, nodes: Sequence[Node], replicas: Sequence[Replica]) -> P
     models = [
         _model(plan.models[name], plan.engines[name], placed) for name, placed in by_model.items()
     ]
-    return Preview(len(plan.specs), models, _by_node(nodes, replicas), _at_once(plan, models))
+    prediction, why = _prediction(plan, nodes, replicas)
+    at_once = _at_once(plan, models)
+    return Preview(len(plan.specs), models, _by_node(nodes, replicas), at_once, prediction, why)
+
+
+def _prediction(
+    plan: Plan, nodes: Sequence[Node], replicas: Sequence[Replica]
+) -> tuple[Prediction | None, str]:
+    try:
+        return predict(plan, replicas, sum(node.cpus for node in nodes)), ""
+    except Unpredictable as why:
+        return None, str(why)
 
 
 def _model(model: ModelConfig, engine: EngineConfig, placed: Sequence[Replica]) -> ModelPreview:
@@ -132,9 +148,35 @@ def show(found: Preview, console: Console) -> None:
     if any(node["servers"] for node in found.nodes):
         console.print()
         console.print(_table(found.nodes))
+    _show_prediction(found, console)
     held = "as many as the servers say they hold" if found.at_once is None else f"{found.at_once}"
     last = f"\nEpisodes: {found.episodes}, at once: {held}. Nothing was started."
     console.print(Text(last), soft_wrap=True)
+
+
+def _show_prediction(found: Preview, console: Console) -> None:
+    one = found.prediction
+    if one is None:
+        why = f"\nHow fast it would be cannot be said: {found.unpredictable}."
+        console.print(Text(why), soft_wrap=True)
+        return
+    console.print(Text("\nPredicted", "bold"))
+    console.print(
+        Text(
+            f"  {one.games_per_gpu_day:,.0f} games per GPU-day, done in {_time(one.hours)}\n"
+            f"  {one.at_once:,.0f} episodes at once per server, {one.hit_rate:.0%} of the prompts "
+            "cached"
+        ),
+        soft_wrap=True,
+    )
+    for line in one.assumed:
+        console.print(Text(f"  assumed: {line}", "dim"), soft_wrap=True)
+
+
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} hours"
+    return f"{hours * 60:.0f} min" if hours >= 1 / 30 else f"{hours * 3600:.0f} s"
 
 
 def _table(nodes: Sequence[Mapping[str, object]]) -> Table:

@@ -2,6 +2,23 @@
 
 from runner.simulation.cluster import Cluster, Fault, Finding, Site
 from runner.simulation.episode import Ask, Turn
+from runner.simulation.estimate import Estimate, Setup, estimate
+from runner.simulation.shape import Asked, Shape, shape_of, tokens_of
 from runner.simulation.workload import Workload
 
-__all__ = ["Ask", "Cluster", "Fault", "Finding", "Site", "Turn", "Workload"]
+__all__ = [
+    "Ask",
+    "Asked",
+    "Cluster",
+    "Estimate",
+    "Fault",
+    "Finding",
+    "Setup",
+    "Shape",
+    "Site",
+    "Turn",
+    "Workload",
+    "estimate",
+    "shape_of",
+    "tokens_of",
+]

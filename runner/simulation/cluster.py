@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from runner.engine import EngineStats
 from runner.engine.simulated.batching import Batcher, Done, Hardware
@@ -72,6 +72,14 @@ class Fault:
     for_s: float = 60.0
 
 
+class End(NamedTuple):
+    """When an episode ended."""
+
+    at: float
+    held: float
+    """Seconds that episodes had held servers until then, all of them together."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a run came to."""
@@ -94,6 +102,8 @@ class Finding:
     """When half of the episodes had ended."""
     concurrency: float
     """Time-mean of episodes that hold a server, per server."""
+    ends: tuple[End, ...] = ()
+    """One per episode, in order of time."""
 
     @property
     def games_per_gpu_day(self) -> float:
@@ -132,12 +142,17 @@ class Cluster:
         router: Router | None = None,
         faults: Sequence[Fault] = (),
         sample_s: float = 1.0,
+        worker_slots: int = 1 << 30,
     ) -> None:
-        """`play(index)` gives the turns of an episode. `sample_s`: seconds between two samples."""
+        """`play(index)` gives the turns of an episode. `sample_s`: seconds between two samples.
+
+        `worker_slots`: most episodes at once.
+        """
         self._sites = {f"server-{i}": site for i, site in enumerate(sites)}
         self._scheduler = scheduler
         self._router = router
         self._sample_s = sample_s
+        self._worker_slots = worker_slots
         self._now = 0.0
         self._servers: dict[str, Batcher] = {}
         self._lost = [0.0, 0.0, 0.0]
@@ -156,19 +171,38 @@ class Cluster:
         self._count = dict.fromkeys(("calls", "prompt", "cached", "output", "retractions"), 0)
         self._paused = 0
         self._half_s = 0.0
+        self._ends: list[End] = []
         self._held = self._held_since = 0.0
         self._down: set[str] = set()
         for fault in faults:
             self._at(fault.at, partial(self._die, f"server-{fault.server}", fault.for_s))
 
-    def play(self, limit_s: float = 1e9) -> Finding:
-        """Let time pass until all episodes have ended. Raises RuntimeError after `limit_s`."""
-        self._tell(WorkerUp("worker", 1 << 30))
+    @property
+    def now(self) -> float:
+        """Seconds since the begin."""
+        return self._now
+
+    @property
+    def ended(self) -> int:
+        """Episodes that have ended."""
+        return len(self._ends)
+
+    @property
+    def held(self) -> float:
+        """Episodes that hold a server now."""
+        return self._held
+
+    def play(self, limit_s: float = 1e9, until: Callable[[], bool] = lambda: False) -> Finding:
+        """Let time pass until all episodes have ended, or `until` says that it is enough.
+
+        What was found is then that of the time until now. Raises RuntimeError after `limit_s`.
+        """
+        self._tell(WorkerUp("worker", self._worker_slots))
         for name in self._sites:
             self._start(name, again=False)
         self._tell(Submit(tuple(self._specs)))
         self._at(self._sample_s, self._sample)
-        while self._left:
+        while self._left and not until():
             at = self._next()
             if at > limit_s:
                 raise RuntimeError(f"{self._left} episodes had not ended after {limit_s:g} s")
@@ -390,6 +424,7 @@ class Cluster:
         self._left -= 1
         if self._left * 2 <= len(self._specs) and not self._half_s:
             self._half_s = self._now
+        self._ends.append(End(self._now, self._held_s))
         if episode.servers:
             self._count_held(-1)
         for name, server in self._servers.items():
@@ -399,6 +434,10 @@ class Cluster:
         answered, self._answered = self._answered, []
         self._tell(Calls(tuple(answered)))
         self._tell(Ended(episode.spec.id))
+
+    @property
+    def _held_s(self) -> float:
+        return self._held * self._now - self._held_since
 
     def _count_held(self, change: int) -> None:
         self._held += change
@@ -410,14 +449,15 @@ class Cluster:
             busy = [a + b for a, b in zip(busy, server.load(self._now)[-3:], strict=True)]
         return Finding(
             seconds=self._now,
-            episodes=len(self._specs),
+            episodes=self.ended,
             gpus=sum(site.gpus for site in self._sites.values()),
             paused=self._paused,
             prefill_s=busy[0],
             decode_s=busy[1],
             idle_s=busy[2],
             half_s=self._half_s,
-            concurrency=-self._held_since / max(self._now, 1e-9) / len(self._sites),
+            ends=tuple(self._ends),
+            concurrency=self._held_s / max(self._now, 1e-9) / len(self._sites),
             **self._count,
         )
 

@@ -19,10 +19,10 @@ or tiny models; measure before you rely on more than the order of magnitude.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from runner.engine.fit import GIB, GPU_MEMORY, fit, parameters
+from runner.engine.data_sheets import DATA_SHEETS, Gpu
+from runner.engine.fit import Fit, attention_flops, fit, working
 from runner.engine.simulated.hardware import Hardware
 
 BANDWIDTH = 0.8
@@ -33,29 +33,19 @@ MEMORY_SHARE = 0.85
 """Of a GPU's memory, for weights and KV cache: the default of `engine.mem_fraction_static`."""
 MAX_RUNNING = 2048
 """SGLang's own, where it is not told and the cache is not huge."""
+CHUNK = 8192
+"""Tokens of one prefill: the default of `engine.chunked_prefill_size`."""
 CONTEXT = 32768
 """Tokens of the longest request, where it is not told."""
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as its data sheet has it."""
-
-    memory: int
-    """Bytes that a process finds."""
-    bandwidth: float
-    """Bytes per second."""
-    flops: float
-    """Per second, bfloat16, dense."""
-
-
 GPUS = {
-    "a100": Gpu(GPU_MEMORY["A100-80G"] * GIB, 2.039e12, 312e12),
-    "h100": Gpu(GPU_MEMORY["H100"] * GIB, 3.35e12, 989e12),
-    "h200": Gpu(GPU_MEMORY["H200"] * GIB, 4.8e12, 989e12),
-    "l40s": Gpu(GPU_MEMORY["L40S"] * GIB, 0.864e12, 362e12),
+    "a100": DATA_SHEETS["A100-80G"],
+    "h100": DATA_SHEETS["H100"],
+    "h200": DATA_SHEETS["H200"],
+    "l40s": DATA_SHEETS["L40S"],
 }
-"""The SXM form where there are several; 80 GB A100. From NVIDIA's data sheets."""
+"""By their part of a preset's name; 80 GB A100."""
 
 MODELS: dict[str, dict[str, Any]] = {
     "8b": {  # Llama 3.1 8B
@@ -114,29 +104,36 @@ def preset(name: str, *, context: int = CONTEXT) -> Hardware:
     fits = fit(config, tp=tp, context_length=context, memory=gpu.memory, share=MEMORY_SHARE)
     if fits.kv_tokens <= context:
         raise ValueError(f"hardware {name!r} does not hold the model and one request: {fits}")
-    compute, bandwidth = COMPUTE * gpu.flops * tp, BANDWIDTH * gpu.bandwidth
-    step_s = fits.weights_per_gpu / bandwidth
-    heads = config["num_hidden_layers"] * config["num_attention_heads"] * config["head_dim"]
+    return roofline(config, fits, gpu)
+
+
+def roofline(
+    config: Mapping[str, Any],
+    fits: Fit,
+    gpu: Gpu,
+    *,
+    max_running: int = MAX_RUNNING,
+    chunk: int = CHUNK,
+) -> Hardware:
+    """A server of the model with this `config.json`, of which `fits` is held by `gpu`s.
+
+    `max_running` and `chunk` are those of `Hardware`. Raises ValueError where no request fits, and
+    KeyError for a shape that is not known.
+    """
+    compute, bandwidth = COMPUTE * gpu.flops * fits.tp, BANDWIDTH * gpu.bandwidth
+    step_s, flops = fits.weights_per_gpu / bandwidth, 2 * working(config)
     return Hardware(
         kv_tokens=fits.kv_tokens,
         step_s=step_s,
-        step_s_per_request=2 * working(config) / compute,
+        step_s_per_request=flops / compute,
         step_s_per_token=fits.kv_bytes / bandwidth,
-        prefill_tps=compute / (2 * working(config)),
-        attention_s=4 * heads / compute,
+        prefill_tps=compute / flops,
+        attention_s=attention_flops(config) / compute,
         prefill_step_s=step_s,
-        max_running=MAX_RUNNING,
-        context=context,
+        max_running=max_running,
+        chunk=chunk,
+        context=fits.context_length,
     )
-
-
-def working(config: Mapping[str, Any]) -> float:
-    """Parameters that work on each token: not the input's embeddings, and of experts the chosen."""
-    size = parameters(config)
-    chosen = config.get("num_experts_per_tok", 1) / config.get("num_experts", 1)
-    embeddings = 0 if config.get("tie_word_embeddings") else config["vocab_size"]
-    unused = int(embeddings * config["hidden_size"])
-    return float(size.linear + size.experts * chosen + size.rest - unused)
 
 
 def _parts(name: str) -> tuple[Gpu, str, int]:
