@@ -151,7 +151,7 @@ def _site(engine: SGLangEngine | VLLMEngine, model: ModelConfig, kind: str) -> S
         chunk=max(0, engine.chunked_prefill_size),
     )
     policy = _POLICIES.get(engine.schedule_policy, "fcfs")
-    return Site(hardware, model.tp, policy, slots=expected_episodes(engine, fit) or 1)
+    return Site(hardware, model.tp, policy, slots=expected_episodes(engine, model, fit) or 1)
 
 
 def _rehearsed(plan: Plan) -> Rehearsal:
