@@ -64,3 +64,11 @@ class Accounts(Protocol):
 
     def account(self, server: str) -> Mapping[str, float]:
         """The figures by which it decides about a server, for whoever looks on."""
+
+
+@runtime_checkable
+class Loads(Protocol):
+    """An admission policy under which episodes move from a full server to an empty one."""
+
+    def load(self, server: str) -> float:
+        """How full a server is going to be, as a share of what it holds."""

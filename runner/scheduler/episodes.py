@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from runner.episode import EpisodeSpec
-from runner.scheduler.admission import Accounts, Admission
+from runner.scheduler.admission import Accounts, Admission, Loads
 from runner.scheduler.hosts import Host, Ranking
 from runner.scheduler.messages import (
     Action,
@@ -41,6 +41,8 @@ from runner.scheduler.messages import (
     WorkerUp,
 )
 
+GAP = 0.25
+"""Of a server's load: so much emptier another must be for episodes to move there."""
 _Queue = list[tuple[float, str]]
 """(age or turn, episode), oldest first."""
 
@@ -136,6 +138,8 @@ class EpisodeScheduler:
         actions += self._place_homeless(full)
         actions += self._move_from_retired()
         actions += self._admit(full)
+        if isinstance(event, Sample):
+            actions += self._balance(event.server)
         return actions
 
     # What happened.
@@ -292,11 +296,36 @@ class EpisodeScheduler:
                 target = self._roomiest(host.model, episode)
                 if target is None:
                     break
-                live = self._live[episode]
-                assert live.servers[host.model] == name
-                self._vacate(episode, name)
-                self._place(episode, live.worker, {**live.servers, host.model: target})
+                self._move(episode, name, target)
                 yield Move(self._lease(episode))
+
+    def _balance(self, name: str) -> Iterator[Action]:
+        """Move the youngest episodes of a server to an emptier one that nobody waits for.
+
+        That happens when the last episodes have begun, and when a server comes late. Each seat's
+        prompt is read once more there; against the hours that episodes take that is little.
+        """
+        host = self._servers.get(name)
+        if not isinstance(self._admission, Loads) or host is None or not host.up:
+            return
+        ranking = self._of_model[host.model]
+        if self._held_back or self._waits_for(host.model) or self._share(ranking) < math.inf:
+            return
+        for episode in sorted(host.held, key=self._age, reverse=True):
+            target = self._roomiest(host.model, episode)
+            if target is None or target == name:
+                return
+            load = self._admission.load(name)
+            gap = load - self._admission.load(target)
+            if gap < max(GAP, 1.5 / len(host.held)) * load:
+                return
+            self._move(episode, name, target)
+            yield Move(self._lease(episode))
+
+    def _waits_for(self, model: str) -> bool:
+        """Whether an episode that is to be placed needs that model."""
+        queues = (*self._homeless.items(), *(self._queues.items() if self._admitting else ()))
+        return any(queue and model in models for models, queue in queues)
 
     def _admit(self, full: set[str]) -> Iterator[Action]:
         """Begin episodes, oldest first, where no homeless one waits for the same room."""
@@ -390,6 +419,12 @@ class EpisodeScheduler:
         self._servers[server].held.discard(episode)
         self._admission.left(episode, server, self._now)
         self._touch(server)
+
+    def _move(self, episode: str, server: str, target: str) -> None:
+        live, model = self._live[episode], self._servers[server].model
+        assert live.servers[model] == server
+        self._vacate(episode, server)
+        self._place(episode, live.worker, {**live.servers, model: target})
 
     def _suspend(self, episode: str, *, finish: bool = False) -> Pause:
         """Take its servers away: it pauses at its next call."""

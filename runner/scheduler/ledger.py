@@ -279,6 +279,13 @@ class Ledger:
         one.pauses += len(paused)
         return paused
 
+    def load(self, server: str) -> float:
+        """In tokens, or in episodes where the cache is unknown."""
+        one = self._servers[server]
+        if self._slots is not None or not one.capacity:
+            return len(one.held) / max(1, self._slots or one.slots)
+        return one.peak() / one.capacity if one.held else 0.0
+
     def account(self, server: str) -> Mapping[str, float]:
         """In tokens, but for the shares `fraction`, `excess_miss` and `worth`, and `pauses`."""
         one = self._servers.get(server)

@@ -14,6 +14,9 @@ from runner.scheduler import (
     Calls,
     Ended,
     EpisodeScheduler,
+    Event,
+    Expect,
+    Hold,
     Ledger,
     Move,
     Pause,
@@ -231,3 +234,43 @@ def test_misses_of_what_was_begun_beyond_the_limit_are_no_sign_that_it_is_wrong(
     actions = scheduler.observe(Sample("s", stats()), TICK_S)
     assert ledger._servers["s"].feedback.fraction == FIRST
     assert [action.episode for action in actions if isinstance(action, Pause)] == ["e2"]
+
+
+def two_servers(episodes: int) -> tuple[EpisodeScheduler, Ledger]:
+    """All of them live at `s`, of 200 tokens each; `t` has come later, and is empty."""
+    scheduler, ledger, _ = begin(episodes, slots=episodes)
+    scheduler.observe(Calls(tuple(call(f"e{i}", 200) for i in range(episodes))), 0.5)
+    scheduler.observe(ServerUp("t", "m", episodes), 1.0)
+    scheduler.observe(Sample("t", stats()), 1.0)
+    return scheduler, ledger
+
+
+def test_episodes_move_to_a_server_that_nobody_waits_for_the_youngest_first() -> None:
+    scheduler, _ = two_servers(6)
+    moved = names(scheduler.observe(Sample("s", stats()), TICK_S), Move)
+    assert moved == ["e5", "e4", "e3"]
+    assert scheduler.held("s") == scheduler.held("t") == 3
+    assert not scheduler.observe(Sample("s", stats()), 2 * TICK_S)
+    assert not scheduler.observe(Sample("t", stats()), 2 * TICK_S), "nor do they go back"
+
+
+def test_one_more_or_less_is_not_worth_a_move() -> None:
+    scheduler, _ = two_servers(2)
+    assert names(scheduler.observe(Sample("s", stats()), TICK_S), Move) == ["e1"]
+    scheduler, _ = two_servers(1)
+    assert not scheduler.observe(Sample("s", stats()), TICK_S)
+
+
+@pytest.mark.parametrize("event", [Hold(True), Expect({"u": "m"}, ())])
+def test_none_moves_while_admission_is_held_or_a_server_is_still_coming(event: Event) -> None:
+    scheduler, _ = two_servers(6)
+    scheduler.observe(event, 1.5)
+    assert not names(scheduler.observe(Sample("s", stats()), TICK_S), Move)
+
+
+def test_new_episodes_go_to_the_empty_server_rather_than_old_ones() -> None:
+    scheduler, _ = two_servers(6)
+    more = [EpisodeSpec(f"f{i}", 10 + i, i, 0, frozenset({"m"})) for i in range(40)]
+    actions = scheduler.observe(Submit(tuple(more)), 1.5)
+    actions += scheduler.observe(Sample("s", stats()), TICK_S)
+    assert len(names(actions, Start)) > 5 and not names(actions, Move)
