@@ -6,7 +6,6 @@ python -m benchmarks.scheduler_cost --servers 100 --episodes 10000    # shorter
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -134,4 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
