@@ -1,6 +1,7 @@
 """What is known of a model without loading it: its `config.json`, the size of its weights.
 
-Looked up in a directory, in Hugging Face's cache, and for the config on the hub itself; whatever
+Looked up in a directory, in Hugging Face's cache, and for the config among the `shapes` that come
+along and on the hub itself; whatever
 cannot be had there is None, never an error.
 """
 
@@ -15,16 +16,24 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from runner.engine.shapes import SHAPES
+
 HUB_TIMEOUT_S = 5.0
 """Longest wait for the hub: an estimate is not worth more."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def read_config(path: str) -> Mapping[str, Any] | None:
-    """The `config.json` of a model, given as a directory or a hub id; None if it cannot be had."""
+    """The `config.json` of a model, given as a directory or a hub id; None if it cannot be had.
+
+    Of models that come along as configurations, what is known of it: some may be read by those only
+    who have agreed to a licence.
+    """
     for folder in _folders(path):
         if (folder / "config.json").is_file():
             return _read(folder / "config.json")
+    if path in SHAPES and not Path(path).exists():
+        return SHAPES[path]
     return _from_hub(path) if _HUB_ID.fullmatch(path) and not Path(path).exists() else None
 
 

@@ -1,6 +1,6 @@
 """The fit estimate against what the models' makers publish, and where a config is looked for.
 
-The shapes are those of the models' `config.json`, with the fields that matter.
+The shapes are those that come along.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,72 +28,18 @@ from runner.engine.fit import (
     parameters,
     weight_bytes,
 )
+from runner.engine.shapes import SHAPES
 
-
-def dense(hidden: int, inner: int, layers: int, heads: int, vocab: int) -> dict[str, Any]:
-    """A model with grouped-query attention: 8 KV heads of 128."""
-    return {
-        "hidden_size": hidden,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": vocab,
-        "torch_dtype": "bfloat16",
-    }
-
-
-def gpt_oss(layers: int, experts: int) -> dict[str, Any]:
-    return {
-        "hidden_size": 2880,
-        "intermediate_size": 2880,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 64,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 201088,
-        "num_local_experts": experts,
-        "sliding_window": 128,
-        "layer_types": ["sliding_attention", "full_attention"] * (layers // 2),
-        "quantization_config": {"quant_method": "mxfp4"},
-    }
-
-
-LLAMA_8B = dense(4096, 14336, 32, 32, 128256)
-LLAMA_70B = dense(8192, 28672, 80, 64, 128256)
-QWEN3_8B = dense(4096, 12288, 36, 32, 151936)
-QWEN3_32B = dense(5120, 25600, 64, 64, 151936)
-QWEN3_30B_A3B = {
-    **dense(2048, 6144, 48, 32, 151936),
-    "num_key_value_heads": 4,
-    "num_experts": 128,
-    "moe_intermediate_size": 768,
-    "decoder_sparse_step": 1,
-    "mlp_only_layers": [],
-    "sliding_window": None,
-}
-QWEN3_EMBEDDING = {**dense(1024, 3072, 28, 16, 151669), "tie_word_embeddings": True}
-DEEPSEEK_V3 = {
-    "hidden_size": 7168,
-    "intermediate_size": 18432,
-    "moe_intermediate_size": 2048,
-    "num_hidden_layers": 61,
-    "num_nextn_predict_layers": 1,
-    "num_attention_heads": 128,
-    "num_key_value_heads": 128,
-    "n_routed_experts": 256,
-    "n_shared_experts": 1,
-    "first_k_dense_replace": 3,
-    "kv_lora_rank": 512,
-    "q_lora_rank": 1536,
-    "qk_nope_head_dim": 128,
-    "qk_rope_head_dim": 64,
-    "v_head_dim": 128,
-    "vocab_size": 129280,
-    "torch_dtype": "bfloat16",
-    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
-}
+ROOT = Path(__file__).parents[3]
+LLAMA_8B = SHAPES["meta-llama/Llama-3.1-8B-Instruct"]
+LLAMA_70B = SHAPES["meta-llama/Llama-3.1-70B-Instruct"]
+QWEN3_8B = SHAPES["Qwen/Qwen3-8B"]
+QWEN3_32B = SHAPES["Qwen/Qwen3-32B"]
+QWEN3_30B_A3B = SHAPES["Qwen/Qwen3-30B-A3B"]
+QWEN3_EMBEDDING = SHAPES["Qwen/Qwen3-Embedding-0.6B"]
+GPT_OSS_20B = SHAPES["openai/gpt-oss-20b"]
+GPT_OSS_120B = SHAPES["openai/gpt-oss-120b"]
+DEEPSEEK_V3 = SHAPES["deepseek-ai/DeepSeek-V3-0324"]
 
 PUBLISHED = [
     pytest.param(LLAMA_8B, 8.03e9, id="Llama 3.1 8B"),
@@ -101,14 +48,16 @@ PUBLISHED = [
     pytest.param(QWEN3_32B, 32.8e9, id="Qwen3 32B"),
     pytest.param(QWEN3_30B_A3B, 30.5e9, id="Qwen3 30B-A3B"),
     pytest.param(QWEN3_EMBEDDING, 0.6e9, id="Qwen3 Embedding 0.6B"),
-    pytest.param(gpt_oss(24, 32), 20.9e9, id="gpt-oss 20B"),
-    pytest.param(gpt_oss(36, 128), 116.8e9, id="gpt-oss 120B"),
+    pytest.param(GPT_OSS_20B, 20.9e9, id="gpt-oss 20B"),
+    pytest.param(GPT_OSS_120B, 116.8e9, id="gpt-oss 120B"),
     pytest.param(DEEPSEEK_V3, 671e9, id="DeepSeek V3"),
 ]
 
 
 @pytest.mark.parametrize(("config", "published"), PUBLISHED)
-def test_parameters_are_those_that_are_published(config: dict[str, Any], published: float) -> None:
+def test_parameters_are_those_that_are_published(
+    config: Mapping[str, Any], published: float
+) -> None:
     assert parameters(config).total == pytest.approx(published, rel=0.02)
 
 
@@ -120,8 +69,8 @@ def test_weights_take_the_bytes_of_their_dtype() -> None:
 
 def test_quantized_weights_take_less_and_embeddings_stay() -> None:
     # Checkpoint sizes that the model card of gpt-oss gives: 12.8 and 60.8 GiB.
-    assert weight_bytes(gpt_oss(24, 32)) / GIB == pytest.approx(12.8, rel=0.02)
-    assert weight_bytes(gpt_oss(36, 128)) / GIB == pytest.approx(60.8, rel=0.02)
+    assert weight_bytes(GPT_OSS_20B) / GIB == pytest.approx(12.8, rel=0.02)
+    assert weight_bytes(GPT_OSS_120B) / GIB == pytest.approx(60.8, rel=0.02)
     size = parameters(DEEPSEEK_V3)
     assert weight_bytes(DEEPSEEK_V3) == size.experts + size.linear + 2 * size.rest
     asked = weight_bytes(LLAMA_8B, "fp8")
@@ -146,10 +95,8 @@ def test_latents_are_on_every_gpu() -> None:
 
 
 def test_layers_with_a_window_and_linear_ones_keep_less() -> None:
-    full = {**gpt_oss(24, 32), "layer_types": None}
-    assert kv_bytes_per_token(gpt_oss(24, 32)) == pytest.approx(
-        0.9 * kv_bytes_per_token(full), 0.01
-    )
+    full = {**GPT_OSS_20B, "layer_types": None}
+    assert kv_bytes_per_token(GPT_OSS_20B) == pytest.approx(0.9 * kv_bytes_per_token(full), 0.01)
     linear = {**full, "layer_types": ["linear_attention"] * 18 + ["full_attention"] * 6}
     assert kv_bytes_per_token(linear) == kv_bytes_per_token(full) // 4
 
@@ -163,7 +110,7 @@ def test_mixtures_may_begin_late_and_skip_layers() -> None:
     assert late.experts == 0 and late.linear > parameters(DEEPSEEK_V3).linear
 
 
-def on_80_gb(config: dict[str, Any], tp: int, *, share: float = 0.85, **more: Any) -> Fit:
+def on_80_gb(config: Mapping[str, Any], tp: int, *, share: float = 0.85, **more: Any) -> Fit:
     memory = GPU_MEMORY["H100"] * GIB
     return fit(config, tp=tp, context_length=16384, memory=memory, share=share, **more)
 
@@ -187,22 +134,22 @@ SHIPPED = {
     "qwen3-8b": QWEN3_8B,
     "qwen3-32b": QWEN3_32B,
     "qwen3-30b-a3b": QWEN3_30B_A3B,
-    "gpt-oss-20b": gpt_oss(24, 32),
-    "gpt-oss-120b": gpt_oss(36, 128),
+    "gpt-oss-20b": GPT_OSS_20B,
+    "gpt-oss-120b": GPT_OSS_120B,
     "deepseek-v3": DEEPSEEK_V3,
 }
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_page_of_models_says_what_the_estimate_says(name: str) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` ")]
     tp, *figures = [cell.strip() for cell in row.split("|")[3:-1]]
     found = on_80_gb(SHIPPED[name], int(tp))
     kib, tokens = round(found.kv_bytes / 1024), round(found.kv_tokens, -3)
     weights, episodes = f"{found.weights / GIB:.1f}", f"{found.episodes}"
     assert figures == [weights, f"{kib}", f"{tokens:,}", episodes]
-    file = Path(__file__).parents[3] / "conf" / "model" / f"{name}.yaml"
+    file = ROOT / "conf" / "model" / f"{name}.yaml"
     assert f"tp: {tp}\n" in file.read_text(encoding="utf-8")
     assert found.episodes >= 16, "too few to keep a server busy"
 
@@ -231,8 +178,10 @@ def hub_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def snapshot(home: Path, revision: str, config: dict[str, Any]) -> Path:
-    folder = home / "hub" / "models--org--some-model" / "snapshots" / revision
+def snapshot(
+    home: Path, revision: str, config: dict[str, Any], hub_id: str = "org/some-model"
+) -> Path:
+    folder = home / "hub" / f"models--{hub_id.replace('/', '--')}" / "snapshots" / revision
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     return folder
@@ -241,6 +190,24 @@ def snapshot(home: Path, revision: str, config: dict[str, Any]) -> Path:
 def test_a_config_is_read_from_a_directory(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B))
     assert read_config(str(tmp_path)) == LLAMA_8B
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "conf" / "model").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_a_model_that_comes_along_can_be_planned_with_before_it_is_fetched(
+    file: Path, hub_home: Path
+) -> None:
+    (path,) = re.findall(r"^path: (\S+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    if path == "???" or path.startswith("builtin:"):
+        pytest.skip("no model of the hub")
+    config = read_config(path)
+    assert config is not None and parameters(config).total > 0
+
+
+def test_what_lies_on_the_machine_goes_before_what_is_known(hub_home: Path) -> None:
+    snapshot(hub_home, "a", {"own": 1}, "Qwen/Qwen3-8B")
+    assert read_config("Qwen/Qwen3-8B") == {"own": 1}
 
 
 def test_a_config_is_read_from_the_newest_snapshot_of_the_cache(hub_home: Path) -> None:
