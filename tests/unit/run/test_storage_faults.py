@@ -84,11 +84,11 @@ async def test_the_run_stops_when_its_patience_is_over(crew: FakeCrew) -> None: 
     driver, _, _ = driver_of(crew, "Slow", 100_000)
     disk = Disk()
     disk.error = FULL
-    place_of(driver, disk, patience_s=0.05)
+    place_of(driver, disk, patience_s=0.5)
     with pytest.raises(NotWritten, match="Free space or restore the directory, then run again"):
         async with asyncio.timeout(30):
             await driver.play(workers=1)
-    assert disk.flushes > 2
+    assert disk.flushes > 1, "it was not tried again"
     await driver.stop()
 
 
