@@ -173,8 +173,8 @@ async def test_a_terminal_that_is_stopped_does_not_stop_the_run() -> None:
 async def test_text_of_models_is_inert(mode: str) -> None:
     with tty(200, 50) as t:
         async with watched(board(), t, mode):
-            text = await seen(t, "[red]boo[/red]")
-    assert "\u202e" not in text and "\x1b[2J[red]" not in t.written.decode()
+            await seen(t, "[red]boo[/red]")
+    assert "\u202e" not in t.written.decode() and "\x1b[2J[red]" not in t.written.decode()
     assert not re.search(rb"\x07|\xc2\x9b", t.written)
 
 

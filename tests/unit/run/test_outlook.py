@@ -61,6 +61,8 @@ def test_live_episodes_count_as_durations_of_which_the_least_is_known() -> None:
     ]
     assert max(alone) == 10.0
     assert sum(one >= 50.0 for one in beside) == pytest.approx(100, abs=30)
+    rest = sorted(thought([10.0] * 20, [50.0] * 20, 200, chance) for _ in range(20))
+    assert rest[0] > 200 * 20 / 20, "those that wait take longer on average than those that ended"
 
 
 def board(ended: int, live: int, waiting: int) -> Board:
