@@ -495,7 +495,8 @@ class Output:
     """What the terminal shows."""
 
     display: Literal["auto", "rich", "plain", "none"] = "auto"
-    """Live display, log lines or silence; auto takes the live one on a terminal."""
+    """Live display, log lines or silence; auto takes the live one on a terminal, not where
+    `CI` is set."""
     json: bool = False
     """Print the final summary as one JSON object on stdout (also `--json`)."""
 

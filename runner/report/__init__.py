@@ -2,6 +2,6 @@
 
 from runner.report.html import PAGE, Written, write_html
 from runner.report.summary import Summary, summarise
-from runner.report.terminal import render, show
+from runner.report.terminal import clean, render, show
 
-__all__ = ["PAGE", "Summary", "Written", "render", "show", "summarise", "write_html"]
+__all__ = ["PAGE", "Summary", "Written", "clean", "render", "show", "summarise", "write_html"]

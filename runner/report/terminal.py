@@ -19,7 +19,11 @@ from runner.report.limit import PARTS, USEFUL, Ledger
 from runner.report.moves import Moves
 from runner.report.summary import Summary, Trouble, Work
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]+"
+)
+"""Control characters, marks that turn the direction of text or hide, and halves of characters."""
 _PLAIN_PATH = re.compile(r"[\w./:+=@,~-]+")
 """A path that the shell leaves alone between double quotes."""
 _LONGEST = 160
@@ -43,7 +47,7 @@ def show(summary: Summary, console: Console) -> None:
 
 def clean(text: str, longest: int = _LONGEST) -> str:
     """`text` on one line without control characters, cut to `longest` characters."""
-    line = _CONTROL.sub(" ", text).strip()
+    line = _CONTROL.sub(" ", text[: 4 * longest]).strip()
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 

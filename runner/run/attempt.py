@@ -17,6 +17,7 @@ from runner.errors import RunFailed, RunnerError
 from runner.record import Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
 from runner.run.desk import Desk
+from runner.run.display import GAP
 from runner.run.driver import Driver
 from runner.run.found import Found
 from runner.run.plan import Plan
@@ -123,7 +124,9 @@ class Attempt:
         self._stop_now = playing.cancel
         if self._signals:  # it came in the very first moment
             self._stop_now()
-        display = asyncio.create_task(self.terminal.watch(self._driver.board, self.plan.name))
+        hint = f"{self.plan.run_dir}{GAP}Ctrl-C: begin no more, let those that play end"
+        watching = self.terminal.watch(self._driver.board, self.plan.title, hint)
+        display = asyncio.create_task(watching)
         lease = asyncio.create_task(self._keep_lease())
         try:
             done, _ = await asyncio.wait({playing, lease}, return_when=asyncio.FIRST_COMPLETED)

@@ -10,11 +10,28 @@ from dataclasses import dataclass, field
 from runner.cluster import ServerInfo
 from runner.engine import EngineStats
 from runner.episode import Status
+from runner.run.playing import Playing
 from runner.worker import Progress, Tally
 
 log = logging.getLogger(__name__)
 
 _NOTES_KEPT = 100
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that went wrong."""
+
+    sentence: str
+    """All of it, as the log has it."""
+    at: float
+    """By the monotonic clock."""
+    kind: str = ""
+    """What became of the episode: a status, `retried` or `set aside`; "" where none is meant."""
+    episode: int | None = None
+    """Its index."""
+    error: str = ""
+    """What was the matter with it."""
 
 
 @dataclass
@@ -63,16 +80,38 @@ class Board:
     gpu_seconds: float = 0.0
     """GPU time that servers have held so far."""
     server_seconds: float = 0.0
-    notes: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
-    """One line per thing that went wrong, newest last."""
+    playing: Playing = field(default_factory=Playing)
+    troubles: deque[Trouble] = field(default_factory=lambda: deque(maxlen=_NOTES_KEPT))
+    """What went wrong, newest last."""
     noted: int = 0
     """How many there have been."""
+    bad: Counter[str] = field(default_factory=Counter)
+    """Troubles of episodes by kind, from the first on."""
 
-    def note(self, line: str) -> None:
+    def note(self, sentence: str) -> None:
         """Say that something went wrong, here and in the log."""
-        log.warning("%s", line)
-        self.notes.append(line)
+        self._add(Trouble(sentence, time.monotonic()))
+
+    def fail(self, kind: str, episode: int, error: str) -> None:
+        """The same of an episode: how it ended, or `retried` or `set aside`."""
+        if kind == "retried":
+            sentence = f"An attempt failed and is retried: {error}"
+        elif kind == "set aside":
+            sentence = f"Episode {episode} is set aside: {error}"
+        else:
+            sentence = f"Episode {episode} ended as {kind}: {error}"
+        self.bad[kind] += 1
+        self._add(Trouble(sentence, time.monotonic(), kind, episode, error))
+
+    def _add(self, trouble: Trouble) -> None:
+        log.warning("%s", trouble.sentence)
+        self.troubles.append(trouble)
         self.noted += 1
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence per thing that went wrong, newest last."""
+        return [trouble.sentence for trouble in self.troubles]
 
     @property
     def tally(self) -> Tally:

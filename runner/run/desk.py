@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -118,7 +119,7 @@ class Desk:
     def status(self) -> dict[str, Any]:
         """What the display shows, as plain values."""
         board, figures, tally = self._driver.board, self._figures, self._driver.board.tally
-        headline = figures.headline
+        headline, eta = figures.headline, figures.eta(time.monotonic())
         return {
             "run_dir": self._run_dir,
             "state": "stopping" if board.draining else "paused" if board.held_back else "playing",
@@ -134,10 +135,12 @@ class Desk:
             "cached_tokens": tally.cached_tokens,
             "output_tokens": tally.output_tokens,
             "elapsed_s": round(figures.elapsed_s, 1),
-            "eta_s": None if figures.eta_s is None else round(figures.eta_s, 1),
+            "eta_s": None if eta is None else round(eta.middle_s, 1),
+            "eta_low_s": None if eta is None else round(eta.low_s, 1),
+            "eta_high_s": None if eta is None else round(eta.high_s, 1),
             "headline": None if headline is None else {headline[1]: round(headline[0], 2)},
             "servers": [self._server(view) for view in board.servers.values()],
-            "notes": list(board.notes)[-_NOTES:],
+            "notes": board.notes[-_NOTES:],
         }
 
     def _server(self, view: ServerView) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from runner.run.fleet import Fleet
 from runner.run.hands import Hands
 from runner.run.outbox import Outbox, Steps
 from runner.run.plan import Plan
+from runner.run.playing import Playing
 from runner.run.pools import Pools
 from runner.scheduler import (
     Action,
@@ -93,6 +94,7 @@ class Driver:
         self._quiet = asyncio.Event()
         self._stopping = False
         self.board = Board(len(plan.specs), len(plan.specs) - len(specs))
+        self.board.playing = Playing(self._specs, self._earlier)
         self._hands = Hands(
             crew, self.board, self, plan.job, slots=plan.config.cluster.worker_slots
         )
@@ -175,6 +177,7 @@ class Driver:
         if self._stopping:
             return
         now = time.monotonic()
+        self.board.playing.hear(event, now)
         match event:
             case ServerUp(server):
                 self._meter.server(server, self.board.servers[server].gpus)
@@ -196,6 +199,7 @@ class Driver:
 
     def _act(self, action: Action) -> None:
         now = time.monotonic()
+        self.board.playing.hear(action, now)
         match action:
             case Start(lease):
                 self.board.first_start = self.board.first_start or now
@@ -237,7 +241,7 @@ class Driver:
         self._set_aside[episode] = row
         self.board.set_aside += 1
         self._set_aside_in_a_row += 1
-        self.board.note(f"Episode {row['index']} is set aside: {row['error']}")
+        self.board.fail("set aside", row["index"], row["error"])
         if self._set_aside_in_a_row >= _SET_ASIDE_IN_A_ROW:
             raise self._outage()
 
@@ -313,7 +317,8 @@ class Driver:
         self._failed[result.episode] = result.episode_row
         self._meter.leave(result.episode, time.monotonic())
         self.board.retried += 1
-        self.board.note(f"An attempt failed and is retried: {result.episode_row['error']}")
+        row = result.episode_row
+        self.board.fail("retried", row["index"], row["error"])
         self.observe(Failed(result.episode))
 
     def _end(self, row: Row, seats: list[Row]) -> None:
@@ -329,7 +334,7 @@ class Driver:
         status = Status(row["status"])
         self.board.ended[status] += 1
         if status in (Status.game_error, Status.model_fault, Status.infra_error):
-            self.board.note(f"Episode {row['index']} ended as {status}: {row['error']}")
+            self.board.fail(status, row["index"], row["error"])
 
 
 def _calls(steps: Sequence[Row]) -> Iterator[Call]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
 from runner.episode import Status
 from runner.run.board import Board
+from runner.run.outlook import KEPT, Eta, Outlook
 
 _DAY_S = 86_400.0
 _WINDOW_S = 20.0
 _EARLIEST_RATE_S = 10.0
+_THOUGHTS = 2
+"""About the end, at each sample."""
+_OUTDATED_S = 5.0
+"""Age of an outlook that nobody has kept up."""
 
 
 @dataclass
@@ -20,8 +26,14 @@ class Figures:
 
     board: Board
     _samples: deque[tuple[float, int, int, int]] = field(default_factory=deque)
+    _outlook: Outlook = field(init=False)
+    _looked: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self._outlook = Outlook(self.board)
 
     def sample(self, now: float) -> None:
+        self._look(now, _THOUGHTS)
         tally = self.board.tally
         self._samples.append((now, tally.calls, tally.output_tokens, tally.input_tokens))
         while self._samples[0][0] < now - _WINDOW_S:
@@ -65,14 +77,11 @@ class Figures:
         first = self.board.first_start
         return time.monotonic() - first if first is not None else 0.0
 
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until all episodes have ended at the pace so far; None before the first end."""
-        if not self.ended:
-            return None
-        half_way = self.board.live / 2  # on average, what is running has half of it behind it
-        left = half_way + (0 if self.board.draining else self.board.waiting)
-        return left * self.playing_s / (self.ended + half_way)
+    def eta(self, now: float) -> Eta | None:
+        """When all episodes will have ended; None while too little is known."""
+        if now - self._looked > _OUTDATED_S:
+            self._look(now, KEPT)
+        return self._outlook.eta(now)
 
     @property
     def headline(self) -> tuple[float, str] | None:
@@ -85,6 +94,10 @@ class Figures:
         if self.board.server_seconds:
             return finished / self.board.server_seconds * _DAY_S, "games per server-day"
         return finished / self.playing_s * _DAY_S, "games per day"
+
+    def _look(self, now: float, times: int) -> None:
+        self._outlook.look(now, times)
+        self._looked = now
 
     def _rate(self, column: int) -> float:
         if len(self._samples) < 2:

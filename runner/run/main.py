@@ -222,9 +222,7 @@ def _refuse_changes(storage: Storage, plan: Plan) -> None:
 
 
 def _announce(terminal: Terminal, plan: Plan) -> None:
-    config, total = plan.config, len(plan.specs)
-    players = ", ".join(plan.models) or "random players"
-    terminal.say(f"{plan.job.rules_id} × {total} on {players}, seed {config.seed} → {plan.run_dir}")
+    terminal.say(f"{plan.title}, seed {plan.config.seed} → {plan.run_dir}")
     if plan.parent:
         terminal.say(
             f"Each follows episode {plan.parent.episode} up to turn {plan.parent.turn}: "

@@ -58,6 +58,12 @@ class Plan:
         """Short name of the run, for the dashboard: `werewolf/20261122-1730`."""
         return "/".join(self.run_dir.rstrip("/").split("/")[-2:])
 
+    @property
+    def title(self) -> str:
+        """What is played by whom: `werewolf × 400 on qwen3-8b`."""
+        players = ", ".join(self.models) or "random players"
+        return f"{self.job.rules_id} × {len(self.specs):,} on {players}"
+
     def named(self, run_id: str) -> Plan:
         """With the id that the run directory gave it."""
         return replace(self, job=replace(self.job, run_id=run_id))
