@@ -149,6 +149,8 @@ def _start(config: ClusterConfig, namespace: str) -> None:
     # Ray runs workers at low priority so that its own processes stay responsive. An engine on the
     # CPU inherits that and would yield to anything else on the machine.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # Nobody was asked whether Ray may report to its makers; a cluster of one's own does as told.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
             "local",
