@@ -128,7 +128,7 @@ def test_every_panel_of_the_dashboard_shows_a_run_in_progress(
 ) -> None:
     run = start(
         *("games=werewolf", "engine=simulated", "engine.gpu=true", "model.name=watched"),
-        *("engine.latency_s=0.2", "n=4000", "run_dir=out", "cluster=local"),
+        *("engine.latency_s=0.1", "n=4000", "run_dir=out", "cluster=local"),
         *("cluster.num_cpus=2", "cluster.num_gpus=2"),
         RAY_TMPDIR=str(tmpdir_of_ray),
         RAY_metrics_report_interval_ms="1000",
@@ -146,7 +146,7 @@ def test_every_panel_of_the_dashboard_shows_a_run_in_progress(
         )
         return missing == {COUNTED}
 
-    run.wait_for(all_shown, "data in every panel")
+    run.wait_for(all_shown, "data in every panel", 120)
     labels = prometheus.ask("ray_runner_calls_total")[0]["metric"]
     assert labels["run"] == "out"
     assert (labels["game"], labels["model"]) == ("werewolf", "watched")
