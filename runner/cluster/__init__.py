@@ -9,6 +9,7 @@ from runner.cluster.crew import (
     WorkerHandle,
     list_nodes,
 )
+from runner.cluster.gauges import Gauges
 from runner.cluster.head import HeadGone, aside
 from runner.cluster.hypothetical import hypothetical_nodes
 from runner.cluster.placement import (
@@ -25,6 +26,7 @@ __all__ = [
     "ActorDied",
     "Connection",
     "Crew",
+    "Gauges",
     "HeadGone",
     "Node",
     "Part",

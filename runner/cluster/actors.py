@@ -10,7 +10,6 @@ from pathlib import Path
 
 import ray
 
-from runner.cluster.gauges import Gauges
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine, ports
 from runner.errors import EngineError
@@ -29,7 +28,6 @@ class Server:
         index: int,
         rank: int,
         nodes: int,
-        run: str,
         log_path: str,
         loopback: bool,
         secrets: Mapping[str, str],
@@ -47,7 +45,6 @@ class Server:
         self._node = node
         self._meeting: ports.Port | None = None
         self._engine: Engine | None = None
-        self._gauges = Gauges(run=run, model=model.name, server=server_id)
 
     def __repr__(self) -> str:
         return f"Server({self._id} {self._model.name})"
@@ -73,10 +70,7 @@ class Server:
     async def stats(self) -> EngineStats:
         if self._engine is None:
             raise EngineError(f"{self._id} was not started.")
-        stats = await self._engine.stats()
-        if self._place.rank == 0:
-            self._gauges.show(stats)
-        return stats
+        return await self._engine.stats()
 
     async def stop(self) -> None:
         if self._engine is not None:

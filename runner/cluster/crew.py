@@ -266,7 +266,6 @@ class Crew:
                 index=replica.index,
                 rank=rank,
                 nodes=len(replica.parts),
-                run=self._name,
                 log_path=f"{self._log_dir}/{server_id}{f'.{rank}' if rank else ''}.log",
                 loopback=self._loopback,
                 secrets=_secrets(config),

@@ -1,38 +1,42 @@
-"""A server's load in Ray's metrics: the figures that people used to read off its log."""
+"""A run's figures in Ray's metrics.
+
+All of them are gauges to Ray, totals and the buckets of histograms too. Ray's counters and
+histograms stay on a node's metrics port until Ray ends there, long after the run that made them
+(https://github.com/ray-project/ray/issues/65892), and its histograms put the middle of a bucket
+in place of each value. A gauge that is not set any more goes away, and with it the run's name.
+PromQL's `rate` and `histogram_quantile` ask for names and values, not for the type.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from ray.util.metrics import Gauge
 
-from runner.engine import EngineStats
-
-_TAGS = ("run", "model", "server")
-_FIGURES = {
-    "running": ("runner_running_requests", "Requests being generated (#running-req)."),
-    "queued": ("runner_queued_requests", "Requests waiting inside the server (#queue-req)."),
-    "kv_used": ("runner_kv_used_tokens", "Tokens in the KV cache that requests refer to."),
-    "kv_capacity": ("runner_kv_capacity_tokens", "Tokens that the KV cache can hold."),
-    "cache_hit": ("runner_cache_hit_rate", "Share of prompt tokens found in the cache, 0..1."),
-    "decode_tps": ("runner_generated_tokens_per_second", "Tokens generated per second."),
-    "retracted": ("runner_retracted_requests", "Requests put back because the KV cache was full."),
-}
+Labels = tuple[str, ...]
+_RUN = ("run", "game")
 
 
 class Gauges:
-    """Shows samples of one server."""
+    """Shows the samples of one run, from the process that drives it."""
 
-    def __init__(self, *, run: str, model: str, server: str) -> None:
-        self._tags = {"run": run, "model": model, "server": server}
+    def __init__(self, metrics: Mapping[str, tuple[str, Labels]], *, run: str, game: str) -> None:
+        """`metrics`: name → what it is and its labels besides `run` and `game`."""
+        self._run = {"run": run, "game": game}
+        self._labels = {name: labels for name, (_, labels) in metrics.items()}
         self._gauges = {
-            field: Gauge(name, what_it_is, _TAGS) for field, (name, what_it_is) in _FIGURES.items()
+            name: Gauge(name, what, (*_RUN, *labels)) for name, (what, labels) in metrics.items()
         }
-        self._usage = Gauge("runner_token_usage", "Share of the KV cache in use, 0..1.", _TAGS)
+        self._tags: dict[tuple[str, Labels], dict[str, str]] = {}
 
-    def show(self, stats: EngineStats) -> None:
-        """Show what the sample says; what it does not say keeps its last value."""
-        for field, gauge in self._gauges.items():
-            value = getattr(stats, field)
-            if value is not None:
-                gauge.set(value, self._tags)
-        if stats.kv_used is not None and stats.kv_capacity:
-            self._usage.set(stats.kv_used / stats.kv_capacity, self._tags)
+    def show(self, samples: Iterable[tuple[str, Labels, float]]) -> None:
+        """Show samples: name, values of its labels, value. Raises KeyError for an unknown name."""
+        for name, values, value in samples:
+            self._gauges[name].set(float(value), self._tags_of(name, values))
+
+    def _tags_of(self, name: str, values: Labels) -> dict[str, str]:
+        tags = self._tags.get((name, values))
+        if tags is None:
+            own = dict(zip(self._labels[name], values, strict=True))
+            tags = self._tags[name, values] = {**self._run, **own}
+        return tags

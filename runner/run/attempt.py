@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.cluster import Crew, Node, Replica
+from runner.cluster import Crew, Gauges, Node, Replica
 from runner.errors import RunFailed, RunnerError
 from runner.record import Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
 from runner.run.desk import Desk
 from runner.run.display import GAP
 from runner.run.driver import Driver
+from runner.run.figures import Figures
 from runner.run.found import Found
+from runner.run.metrics import METRICS, measure
 from runner.run.plan import Plan
 from runner.run.signals import INTERRUPTED, TERMINATED, listening
 from runner.scheduler import make_scheduler
@@ -127,6 +130,7 @@ class Attempt:
         hint = f"{self.plan.run_dir}{GAP}Ctrl-C: begin no more, let those that play end"
         watching = self.terminal.watch(self._driver.board, self.plan.title, hint)
         display = asyncio.create_task(watching)
+        metrics = asyncio.create_task(self._export())
         lease = asyncio.create_task(self._keep_lease())
         try:
             done, _ = await asyncio.wait({playing, lease}, return_when=asyncio.FIRST_COMPLETED)
@@ -139,16 +143,33 @@ class Attempt:
             self._taken_over = isinstance(error, LeaseLost)
             return Ending(f"failed: {error}", 1, error)
         finally:
-            for task in (playing, display, lease):
+            for task in (playing, display, metrics, lease):
                 task.cancel()
-            ends = await asyncio.gather(display, playing, lease, return_exceptions=True)
-            if isinstance(ends[0], Exception):  # a terminal that is gone is no reason to stop
-                log.warning("the display ended: %r", ends[0])
+            aside = {"display": display, "export of metrics": metrics}
+            ends = await asyncio.gather(*aside.values(), playing, lease, return_exceptions=True)
+            for what, end in zip(aside, ends, strict=False):
+                if isinstance(end, Exception):  # neither is a reason to stop
+                    log.warning("the %s ended: %r", what, end)
         if self._signals:
             return Ending("interrupted", self._code)
         if self._driver.left:
             raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
         return Ending("finished", 0)
+
+    async def _export(self) -> None:
+        """Show the run's figures in Ray's metrics: no longer than it lasts, see `Gauges`."""
+        driver = self._driver
+        gauges = Gauges(
+            {name: (metric.what, metric.labels) for name, metric in METRICS.items()},
+            run=self.plan.name,
+            game=self.plan.job.game,
+        )
+        figures = Figures(driver.board)
+        while True:
+            now = time.monotonic()
+            figures.sample(now)
+            gauges.show(measure(figures, driver.account, driver.held, now))
+            await asyncio.sleep(_LOOK_S)
 
     async def _keep_lease(self) -> None:
         """Raises LeaseLost once another driver has taken over; then nothing may be written."""

@@ -11,6 +11,8 @@ from runner.cluster import ServerInfo
 from runner.engine import EngineStats
 from runner.episode import Status
 from runner.run.playing import Playing
+from runner.run.traffic import Traffic
+from runner.scheduler import Action
 from runner.worker import Progress, Tally
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,11 @@ class Board:
     first_start: float | None = None
     waiting: int = 0
     live: int = 0
+    """Episodes that a worker plays, paused ones included."""
+    paused: int = 0
+    decisions: Counter[type[Action]] = field(default_factory=Counter)
+    """Of the scheduler, by kind."""
+    traffic: Traffic = field(default_factory=Traffic)
     draining: bool = False
     held_back: bool = False
     """No further episode is begun for now."""

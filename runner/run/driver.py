@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from runner.cluster import Crew, Node, Replica
@@ -23,9 +23,9 @@ from runner.run.outbox import Outbox, Steps
 from runner.run.plan import Plan
 from runner.run.playing import Playing
 from runner.run.pools import Pools
+from runner.run.traffic import answered, call_of
 from runner.scheduler import (
     Action,
-    Call,
     Calls,
     Drain,
     Ended,
@@ -191,6 +191,7 @@ class Driver:
         for action in self._scheduler.observe(event, now):
             self._act(action)
         self.board.waiting, self.board.live = self._scheduler.waiting, self._scheduler.live
+        self.board.paused = self._scheduler.paused
         self._look_whether_over()
 
     def _look_whether_over(self) -> None:
@@ -200,6 +201,7 @@ class Driver:
     def _act(self, action: Action) -> None:
         now = time.monotonic()
         self.board.playing.hear(action, now)
+        self.board.decisions[type(action)] += 1
         match action:
             case Start(lease):
                 self.board.first_start = self.board.first_start or now
@@ -287,8 +289,11 @@ class Driver:
     def take(self, report: Report) -> None:
         """Record what a worker reports."""
         self._rows.add("steps", report.steps)
-        if calls := tuple(_calls(report.steps)):
-            self.observe(Calls(calls))
+        if steps := answered(report.steps):
+            for step in steps:
+                model = self.board.servers[step["server_id"]].model
+                self.board.traffic.note(step, model)
+            self.observe(Calls(tuple(map(call_of, steps))))
         for result in report.results:
             self._ended_attempt(result)
         for server, reason in report.failures.items():
@@ -335,20 +340,3 @@ class Driver:
         self.board.ended[status] += 1
         if status in (Status.game_error, Status.model_fault, Status.infra_error):
             self.board.fail(status, row["index"], row["error"])
-
-
-def _calls(steps: Sequence[Row]) -> Iterator[Call]:
-    """What servers were asked, as the scheduler needs it."""
-    for step in steps:
-        if step["server_id"]:
-            yield Call(
-                step["episode_id"],
-                step["seat"],
-                step["server_id"],
-                prompt=step["prompt_tokens"],
-                cached=step["cached_tokens"],
-                expected=step["expected_cached_tokens"],
-                completion=step["completion_tokens"],
-                shared=step["shared_prefix_tokens"],
-                common=step["run_prefix_tokens"],
-            )

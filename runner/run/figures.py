@@ -89,15 +89,19 @@ class Figures:
         finished = self.board.ended[Status.finished]
         if not finished or self.playing_s < _EARLIEST_RATE_S:
             return None
-        if self.board.gpu_seconds:
-            return finished / self.board.gpu_seconds * _DAY_S, "games per GPU-day"
-        if self.board.server_seconds:
-            return finished / self.board.server_seconds * _DAY_S, "games per server-day"
+        if (rate := self.finished_per_day(self.board.gpu_seconds)) is not None:
+            return rate, "games per GPU-day"
+        if (rate := self.finished_per_day(self.board.server_seconds)) is not None:
+            return rate, "games per server-day"
         return finished / self.playing_s * _DAY_S, "games per day"
 
     def _look(self, now: float, times: int) -> None:
         self._outlook.look(now, times)
         self._looked = now
+
+    def finished_per_day(self, seconds: float) -> float | None:
+        """Finished games per day of what has been used for so many seconds; None for none."""
+        return self.board.ended[Status.finished] / seconds * _DAY_S if seconds else None
 
     def _rate(self, column: int) -> float:
         if len(self._samples) < 2:

@@ -66,7 +66,7 @@ def test_configuration_page_is_current() -> None:
 
 def test_configuration_page_names_every_file_of_every_group() -> None:
     rows = {row[0]: row[1] for row in table_after(ROOT / "docs/configuration.md", "## Groups")}
-    groups = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
+    groups = {path.parent.name for path in (ROOT / "conf").glob("*/*.yaml")}
     assert {f"`{group}`" for group in groups} == set(rows)
     for group in groups:
         names = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}

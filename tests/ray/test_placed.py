@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ def test_replicas_fill_the_gpus_and_see_only_their_own(
     run.wait_for(lambda: "runner_running_requests" in metrics_of(cluster), "figures in Ray")
     assert 'model="filling"' in metrics_of(cluster)
     assert_whole(run, tmp_path / "out", 24)
+    deadline = time.monotonic() + 90
+    while "runner_" in metrics_of(cluster):
+        assert time.monotonic() < deadline, "a run's metrics outlive it"
+        time.sleep(1)
     work = json.loads(run.output[run.output.index("{") :].splitlines()[0])["work"]
     assert work["gpus"] == 6
     assert work["games_per_gpu_day"] > 0
