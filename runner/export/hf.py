@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -27,11 +28,11 @@ _CARD = """---
 configs:
 - config_name: seats
   default: true
-  data_files: seats/*.parquet
+  data_files: seats/{file}
 - config_name: episodes
-  data_files: episodes/*.parquet
+  data_files: episodes/{file}
 - config_name: steps
-  data_files: steps/*.parquet
+  data_files: steps/{file}
 tags:
 - conversational
 - games
@@ -59,9 +60,15 @@ def write(source: Source, where: Path) -> dict[str, int]:
         "seats": parquet.write(where / "seats/train.parquet", parquet.loose(SEATS), source.seats()),
         "steps": parquet.write(where / "steps/train.parquet", PROMPTED, source.steps()),
     }
+    # `datasets` knows a local dataset in its cache by these names: another run needs others.
+    content = f"{source.about.run_id} {counts}".encode()
+    file = f"train-{hashlib.sha256(content).hexdigest()[:8]}.parquet"
+    for table in counts:
+        (where / table / "train.parquet").rename(where / table / file)
     games = sorted({row["game"] for row in source.episodes})
     card = _CARD.format(
         **counts,
+        file=file,
         games=json.dumps(games, ensure_ascii=True)[1:-1] or "nothing yet",
         run_id=source.about.run_id,
         version=source.episodes[0]["runner_version"] if source.episodes else "",

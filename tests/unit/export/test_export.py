@@ -205,7 +205,8 @@ def test_prompts_whose_base_is_lost_are_left_empty(tmp_path: Path) -> None:
     recorder = Recorder(place)
     recorder.add("steps", [step("e", 1, seat="Ann", **prompt_parts(1)), step("e", 0, seat="Bob")])
     recorder.close()
-    frame = pd.read_parquet(export(place, "hf").path / "steps/train.parquet").set_index("seat")
+    (path,) = (export(place, "hf").path / "steps").glob("*.parquet")
+    frame = pd.read_parquet(path).set_index("seat")
     assert frame.loc["Ann", "prompt"] is None
     assert frame.loc["Bob", "prompt"][0]["content"] == "Speak."
 
