@@ -71,8 +71,32 @@ def test_results_are_read_as_the_page_says(tmp_path: Path) -> None:
         "recorder.add('steps', [step('e1', 0), step('e1', 1)])\n"
         "recorder.close()\n"
     )
-    program = "\n".join([make, *(b.text for b in blocks(page) if b.language == "python")])
+    program = "\n".join(
+        [make, *(b.text for b in blocks(page) if b.language == "python" and not b.mark)]
+    )
     assert run(Block("run", "python", program), tmp_path).count("Ann") == 2
+
+
+def test_other_tools_read_a_run_as_the_page_says(tmp_path: Path) -> None:
+    make = (
+        "from runner.record import Recorder, manifest, storage_at\n"
+        "from runner.record.sample import episode, seat, step\n"
+        "common = dict(seed=0, config={}, content={}, config_yaml='')\n"
+        "manifest.begin(storage_at('outputs/played'), n=2, **common)\n"
+        "recorder = Recorder('outputs/played')\n"
+        "for id in ('e1', 'e2'):\n"
+        "    recorder.add('steps', [step(id, n, seat=s) for n in (0, 1) for s in ('Ann', 'Bob')])\n"
+        "    seats = [seat(id, s, role='seer', reward=1.0) for s in ('Ann', 'Bob')]\n"
+        "    recorder.end(episode(id), seats)\n"
+        "recorder.close()\n"
+    )
+    run(Block("run", "python", make), tmp_path)
+    shown = [block for block in blocks(ROOT / "docs/results.md") if block.mark == "other tools"]
+    by_role, by_model, exported = [run(block, tmp_path) for block in shown]
+    assert "seer" in by_role
+    assert "smol" in by_model
+    assert "outputs/played/export/hf: 2 episodes, 4 seats, 8 steps" in exported
+    assert (tmp_path / "tables/steps.csv").is_file()
 
 
 def test_ci_finds_the_test_command() -> None:
