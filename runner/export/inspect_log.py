@@ -126,11 +126,12 @@ def _output(message: Row) -> dict[str, Any]:
 
 
 def _usage(replies: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """By model. Inspect's input tokens are those that were not read from the cache."""
     usage: dict[str, Counter[str]] = defaultdict(Counter)
     for row in replies:
         if row["server_id"] is not None:
             given, made = row["prompt_tokens"], row["completion_tokens"]
-            figures = (given, made, given + made, row["cached_tokens"])
+            figures = (given - row["cached_tokens"], made, given + made, row["cached_tokens"])
             usage[row["model"]].update(dict(zip(_USAGE, figures, strict=True)))
     return {model: dict(counts) for model, counts in usage.items()}
 

@@ -122,7 +122,8 @@ def test_inspect_reads_the_log(run_dir: Path) -> None:
     assert log.status == "cancelled"
     assert log.results is not None
     assert log.results.scores[0].metrics["mean"].value == 1.0
-    assert log.stats.model_usage["smol"].input_tokens == 80
+    usage = log.stats.model_usage["smol"]
+    assert (usage.input_tokens, usage.input_tokens_cache_read) == (80 - 32, 32)
     assert log.samples is not None
     assert len(summaries) == len(log.samples) == 4
     sample = log.samples[0]
