@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps([asdict(one) for one in found], default=str) + "\n")
     else:
         for one in found:
-            example = json.dumps(dict(one.example), default=str)
-            sys.stdout.write(f"({one.promise}) {one.count} {one.problem}, such as {example}\n")
+            examples = ", ".join(json.dumps(dict(x), default=str) for x in (one.example, *one.more))
+            sys.stdout.write(f"({one.promise}) {one.count} {one.problem}, such as {examples}\n")
         sys.stdout.write("" if found else f"{given.run_dir}: all promises are kept\n")
     return 1 if found else 0
 
