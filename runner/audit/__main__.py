@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is broken; 0 when nothing is, 1 when something is, 2 when no run is there."""
     parser = argparse.ArgumentParser(
         prog="python -m runner.audit",
-        description="Checks a run directory against what docs/durability.md promises.",
+        description="Checks a run directory against what docs/durability.md promises, and for "
+        "prompts that contain what only other seats may know (docs/report.md).",
     )
     parser.add_argument("run_dir", help="directory or URI of a run, whatever its state")
     parser.add_argument("--against", metavar="OTHER", help="a run of the same episodes: compare")

@@ -24,7 +24,7 @@ from runner.game.layout import Layout
 from runner.record import storage_at
 from runner.report import write_html
 from runner.report.html.leaks import KINDS, Leaks, find_leaks
-from runner.report.html.leaks import Rules as Declared
+from runner.report.html.watch import Rules as Declared
 from runner.report.html.words import CHARS, FEWEST, WINDOW, Words
 
 PLAN = "Tonight I will quietly open the garden gate for the smugglers from the north."
@@ -237,8 +237,8 @@ def test_players_who_repeat_all_they_know_are_no_leak(
     rules: Rules, layout: Layout, tmp_path: Path
 ) -> None:
     games = []
-    for seed in range(6):
-        answer: Answer | None = Parrot(seed) if seed % 2 else None
+    for seed in (0, 1, 3, 6):
+        answer: Answer | None = Parrot(seed) if seed else None
         games.append(played(Werewolf(rules), seed, layout=layout, answer=answer)[:3])
     found = leaks(tmp_path / "run", Werewolf, games)
     assert found.found == []
