@@ -13,6 +13,7 @@ from games.werewolf.night import night
 from games.werewolf.replay import REPLAY
 from games.werewolf.roles import Cause, Role
 from games.werewolf.rules import Rules as RuleSet
+from games.werewolf.secrets import SECRETS
 from games.werewolf.talk import discuss, note_the_day
 from games.werewolf.village import Village
 from games.werewolf.vote import banish
@@ -28,6 +29,7 @@ class Werewolf(Game):
 
     Rules = RuleSet
     replay = REPLAY
+    secrets = SECRETS
     rules: RuleSet
 
     def seats(self) -> Sequence[str]:

@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print what is broken; 0 when nothing is, 1 when something is, 2 when no run is there."""
     parser = argparse.ArgumentParser(
         prog="python -m runner.audit",
-        description="Checks a run directory against what docs/durability.md promises.",
+        description="Checks a run directory against what docs/durability.md promises, and for "
+        "prompts that contain what only other seats may know (docs/report.md).",
     )
     parser.add_argument("run_dir", help="directory or URI of a run, whatever its state")
     parser.add_argument("--against", metavar="OTHER", help="a run of the same episodes: compare")
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps([asdict(one) for one in found], default=str) + "\n")
     else:
         for one in found:
-            example = json.dumps(dict(one.example), default=str)
-            sys.stdout.write(f"({one.promise}) {one.count} {one.problem}, such as {example}\n")
+            examples = ", ".join(json.dumps(dict(x), default=str) for x in (one.example, *one.more))
+            sys.stdout.write(f"({one.promise}) {one.count} {one.problem}, such as {examples}\n")
         sys.stdout.write("" if found else f"{given.run_dir}: all promises are kept\n")
     return 1 if found else 0
 

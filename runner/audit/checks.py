@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import duckdb
 
 from runner.errors import UsageError
 from runner.record import Manifest, Storage, manifest, read, storage_at
+from runner.report.html.leaks import KINDS, find_leaks
 
 _COLUMNS = {
     "episodes": [
@@ -25,19 +26,23 @@ _COLUMNS = {
     ],
 }
 
+_EXAMPLES = 3
+
 
 @dataclass(frozen=True)
 class Finding:
     """A promise that the rows break."""
 
     promise: str
-    """A letter of docs/durability.md, or `rows` where the tables contradict themselves."""
+    """A letter of docs/durability.md, `rows` where the tables contradict themselves, or `leaks`."""
     problem: str
     """What is wrong, in words."""
     count: int
     """How many rows or episodes."""
     example: Mapping[str, Any]
     """One of them."""
+    more: Sequence[Mapping[str, Any]] = ()
+    """A few others, where they differ much."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,18 @@ def audit(run_dir: str | Path | Storage) -> list[Finding]:
         for table, columns in _COLUMNS.items():
             database.register(table, read(storage, table, columns))
         found = [finding for check in _CHECKS if (finding := _ask(database, check))]
-        return [*found, *_missing(database, about)]
+        found += _missing(database, about)
+    return found + _leaks(storage, about)
+
+
+def _leaks(storage: Storage, about: Manifest) -> list[Finding]:
+    """One finding for each kind of leak, see docs/report.md."""
+    leaks = find_leaks(storage, about.secrets)
+    found = []
+    for kind, count in leaks.kinds.items():
+        first, *more = [asdict(leak) for leak in leaks.found if leak.kind == kind][:_EXAMPLES]
+        found.append(Finding("leaks", KINDS[kind], count, first, more))
+    return found
 
 
 def _ask(database: duckdb.DuckDBPyConnection, check: _Check) -> Finding | None:

@@ -5,6 +5,7 @@ from runner.game.layout import Layout
 from runner.game.message import Kind, Message, Policy, Prompt, Reply, Request, Step
 from runner.game.replay import Replay
 from runner.game.seat import NO_FALLBACK, RANDOM, Seat
+from runner.game.secrets import Secrets
 from runner.game.table import Table
 from runner.game.transcript import Event, EventKind
 from runner.game.vectors import Vector
@@ -26,6 +27,7 @@ __all__ = [
     "Reply",
     "Request",
     "Seat",
+    "Secrets",
     "Step",
     "Table",
     "Vector",

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from runner.game.layout import Layout
 from runner.game.message import Policy
 from runner.game.replay import Replay
+from runner.game.secrets import Secrets
 from runner.game.table import Table
 
 
@@ -50,6 +51,9 @@ class Game(ABC):
 
     replay: ClassVar[Replay] = Replay()
     """How the replay viewer of the report shows the game; optional."""
+
+    secrets: ClassVar[Secrets] = Secrets()
+    """What the game keeps from some of its seats, for the audit of leaks; optional."""
 
     def __init__(self, rules: Any = None) -> None:
         self.rules = self.Rules() if rules is None else rules

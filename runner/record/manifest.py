@@ -61,6 +61,8 @@ class Manifest:
     attempts: list[Attempt] = field(default_factory=list)
     replay: Mapping[str, Any] = field(default_factory=dict)
     """How a viewer shows the game's episodes: `runner.game.Replay` as a tree."""
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    """What the game keeps from some of its seats: `runner.game.Secrets` as a tree."""
     format: int = 1
     """Raised when a reader of this version could misread the directory."""
 
@@ -97,14 +99,16 @@ def begin(
     servers: int = 0,
     engine: Mapping[str, str | None] | None = None,
     replay: Mapping[str, Any] | None = None,
+    secrets: Mapping[str, Any] | None = None,
     last_beat: float | None = None,
 ) -> Manifest:
     """Open the next attempt and write it down; the lease must be held.
 
     `config` is written without secrets. `engine` gives further versions, `replay` what a viewer may
-    know of the game. `last_beat` (seconds since the epoch, `Lease.last_beat`) says when an attempt
-    that never wrote its end was last alive. Whether `content` may differ from before is the
-    caller's to decide, with `compare`. Raises RunFailed when it cannot be written.
+    know of the game, `secrets` what the game keeps from whom. `last_beat` (seconds since the epoch,
+    `Lease.last_beat`) says when an attempt that never wrote its end was last alive. Whether
+    `content` may differ from before is the caller's to decide, with `compare`. Raises RunFailed
+    when it cannot be written.
     """
     now, config = _now(), masked(config)
     manifest = load(storage) or Manifest(f"run-{uuid4().hex[:12]}", now, n, seed, config, content)
@@ -113,7 +117,7 @@ def begin(
             attempt.exit = LOST
             attempt.ended_at = None if last_beat is None else _iso(last_beat)
     manifest.n, manifest.seed, manifest.config, manifest.content = n, seed, config, content
-    manifest.replay = replay or {}
+    manifest.replay, manifest.secrets = replay or {}, secrets or {}
     manifest.attempts.append(
         Attempt(
             attempt=len(manifest.attempts) + 1,

@@ -181,6 +181,7 @@ def _attempt(
     lease.beat()  # nothing is written by a driver that was taken over from
     _say_what_starts(terminal, plan, size)
     try:
+        game = load_game(plan.job.game_path)
         opened = manifest.begin(
             storage,
             n=plan.config.n,
@@ -191,7 +192,8 @@ def _attempt(
             gpus=[gpu for replica in size.replicas for gpu in _gpus(replica)],
             servers=len(size.replicas),
             engine={engine.name: version(engine) for engine in plan.engines.values()},
-            replay=asdict(load_game(plan.job.game_path).replay),
+            replay=asdict(game.replay),
+            secrets=asdict(game.secrets),
             last_beat=lease.last_beat,
         )
         plan = plan.named(opened.run_id)

@@ -37,9 +37,11 @@ class Scene:
     @staticmethod
     def of(tree: Mapping[str, Any]) -> Scene:
         """What can be used of it; a pattern that Python does not know is left out."""
-        dark = _pattern(tree.get("dark"))
-        moves = [(_pattern(key), str(verb)) for key, verb in dict(tree.get("moves") or {}).items()]
-        gone = map(_pattern, tree.get("gone") or ())
+        dark = pattern_of(tree.get("dark"))
+        moves = [
+            (pattern_of(key), str(verb)) for key, verb in dict(tree.get("moves") or {}).items()
+        ]
+        gone = map(pattern_of, tree.get("gone") or ())
         return Scene(
             dark,
             [(pattern, verb) for pattern, verb in moves if pattern],
@@ -62,8 +64,8 @@ def script(seats: Sequence[Row], rows: Sequence[Row], scene: Scene, turns: int |
 
     `turns` is how many an ended episode had: what an earlier attempt recorded beyond is left out.
     """
-    texts, whole = _texts(rows)
-    order = _in_order(rows, [seat["seat"] for seat in seats], turns)
+    texts, whole = texts_of(rows)
+    order = in_order(rows, [seat["seat"] for seat in seats], turns)
     steps = [rows[place] for place in order]
     prompts = [texts[place] for place in order]
     told, questions = tell(steps, prompts, {s["seat"]: s["messages"] for s in seats})
@@ -81,7 +83,7 @@ def script(seats: Sequence[Row], rows: Sequence[Row], scene: Scene, turns: int |
     }
 
 
-def _texts(rows: Sequence[Row]) -> tuple[list[str], bool]:
+def texts_of(rows: Sequence[Row]) -> tuple[list[str], bool]:
     """The prompts, and whether they can be had: a torn file may have taken what they rest on."""
     try:
         return full_texts(rows), True
@@ -89,7 +91,7 @@ def _texts(rows: Sequence[Row]) -> tuple[list[str], bool]:
         return [""] * len(rows), False
 
 
-def _in_order(rows: Sequence[Row], seats: Sequence[str], turns: int | None) -> list[int]:
+def in_order(rows: Sequence[Row], seats: Sequence[str], turns: int | None) -> list[int]:
     """Places of the moves that count, in order of time; simultaneous ones by seat."""
     newest: dict[tuple[str, int, int], int] = {}
     for place, row in enumerate(rows):
@@ -243,7 +245,7 @@ def _line(told: Told, names: list[str], scene: Scene) -> Script:
     return line
 
 
-def _pattern(text: Any) -> re.Pattern[str] | None:
+def pattern_of(text: Any) -> re.Pattern[str] | None:
     try:
         return re.compile(text) if text and isinstance(text, str) else None
     except re.error:

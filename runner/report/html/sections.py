@@ -17,11 +17,15 @@ from runner.report.html.bias import check
 from runner.report.html.charts import histogram
 from runner.report.html.facts import facts
 from runner.report.html.games import UNFINISHED, Entry
+from runner.report.html.leaks import KINDS, find_leaks
 from runner.report.html.load import load
 from runner.report.html.rating import rate
 from runner.report.intervals import Estimate
 from runner.report.limit import PARTS, USEFUL
 from runner.report.summary import Summary, last_ends, of_ends
+
+_LEAKS = 100
+"""Most leaks that are listed."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Run:
     about: Manifest
     summary: Summary
     games: Sequence[Entry]
+    seconds: float | None = None
+    """How long a section may read games; None: as long as it takes."""
 
 
 @dataclass(frozen=True)
@@ -156,11 +162,21 @@ def _failures(run: Run) -> Mapping[str, Any]:
     }
 
 
+def _leaks(run: Run) -> Mapping[str, Any] | None:
+    declared = run.about.secrets
+    found = find_leaks(run.storage, declared, run.games, seconds=run.seconds)
+    if not found.prompts:
+        return None
+    shown = found.found[:_LEAKS]
+    return {"leaks": found, "shown": shown, "kinds": KINDS, "declared": any(declared.values())}
+
+
 SECTIONS: Sequence[tuple[str, str, Callable[[Run], Mapping[str, Any] | None]]] = (
     ("outcomes", "Who won", _outcomes),
     ("ratings", "Ratings", _ratings),
     ("players", "Players", _players),
     ("failures", "Lost games", _failures),
+    ("leaks", "Leaks", _leaks),
     ("facts", "What the games report", _facts),
     ("sizes", "How long games are", _sizes),
     ("spent", "Where the time went", _spent),

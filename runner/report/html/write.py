@@ -31,6 +31,8 @@ from runner.report.summary import Summary, summarise
 PAGE = "report.html"
 ROOM = 18_000_000
 """Characters of packed games in one file."""
+_SHARE_OF_AUDIT = 0.25
+"""Of the time for games, what goes into looking for leaks beside it."""
 _PAGE_GAMES = 250
 """Most games on a page beside the report."""
 
@@ -70,7 +72,9 @@ def write_html(
     if about is None:
         raise UsageError(f"{storage.place} holds no run: it has no run.json.")
     target, name = _target(storage, file)
-    run = Run(storage, about, summary or summarise(storage), all_games.entries(storage))
+    games = all_games.entries(storage)
+    audit_s = None if seconds is None else seconds * _SHARE_OF_AUDIT
+    run = Run(storage, about, summary or summarise(storage), games, audit_s)
     shelf = Shelf(storage, Scene.of(about.replay))
     here = shelf.sample(run.games, room, seconds, clock)
     rest = [entry for entry in run.games if entry.id not in here]

@@ -149,6 +149,7 @@ def run_of(
         config_yaml="",
         servers=1,
         replay=asdict(game.replay),
+        secrets=asdict(game.secrets),
     )
     recorder = Recorder(place)
     for row, seats, steps in games:
