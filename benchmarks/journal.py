@@ -26,14 +26,20 @@ from runner.worker import Job, Play, Result, ServerAddress, Worker
 from runner.worker.calls import Caller
 from runner.worker.route import Route
 
+GAMES = {
+    "werewolf": ["games=werewolf"],
+    "werewolf_arena": ["games=werewolf_arena"],
+    "kuhn_poker, one hand": ["games=kuhn_poker"],
+    "kuhn_poker, 20 hands": ["games=kuhn_poker", "games.rules.hands=20"],
+}
+"""Name → words of the command line. Poker has little code of its own: twenty hands show what a
+reply costs, one hand what an episode does."""
 PER_S = 1000
 GATE_SHARE, GATE_REPLAY = 2.0, 20_000
 MISSED = (
     "**The gate of the replay is missed.** A replay plays the whole game, so that it can tell a "
-    "changed one: putting the questions alone takes 45 to 60 µs each on this machine at rest "
-    "(`random_games`), hence about 20,000/s at the most. In a profile of werewolf composing the "
-    "prompts is 24 % of the time, what else the record takes 13 %; the rest is the game, its table "
-    "and asyncio. Beside live calls, of which a model answers some tens a second, it is little."
+    "changed one: the game, its table, asyncio and the garbage collector take most of the time. "
+    "Beside live calls, of which a model answers some tens a second, it is little."
 )
 SPEECH = (
     "I have been thinking about what {} said last night, and it does not add up: nobody who had "
@@ -57,7 +63,7 @@ class Stand:
         on_try: Callable[[ServerAddress], None],
     ) -> tuple[Reply, int]:
         self.asked += 1
-        on_try(await route.server(model.name))
+        on_try(await route.server(model.name, request))
         await asyncio.sleep(0)
         options = request.options
         chosen = options[request.seed % len(options)] if options else ""
@@ -80,9 +86,9 @@ class Stand:
     async def close(self) -> None: ...
 
 
-def job_of(game: str) -> tuple[Job, list[EpisodeSpec]]:
-    """A job on one model, and episodes enough."""
-    plan = plan_of(f"games={game}", "n=2000", "engine=simulated")
+def job_of(*game: str) -> tuple[Job, list[EpisodeSpec]]:
+    """A job on one model, and episodes enough; `game` in words of the command line."""
+    plan = plan_of(*game, "n=2000", "engine=simulated")
     return replace(plan.job, run_id="run"), plan.specs
 
 
@@ -162,8 +168,8 @@ def main() -> None:
         "The journal: what recording costs, and how fast it is replayed",
         ("", "measured", "gate"),
     )
-    for game in ("werewolf", "werewolf_arena", "kuhn_poker"):
-        job, specs = job_of(game)
+    for game, words in GAMES.items():
+        job, specs = job_of(*words)
         steps, results, asked, live = asyncio.run(played(job, specs[: options.games]))
         own: dict[str, list[dict[str, Any]]] = {}
         for step in steps:

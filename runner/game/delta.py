@@ -1,9 +1,10 @@
 """Prompts as differences: what a seat's prompt adds to an earlier prompt of the same seat.
 
-A prompt's full text is the JSON list of its `{"role", "content"}` messages, in ASCII, so that a
-position in it is the same number in every language. A step keeps `prompt_keep` characters of the
-full text of its base and adds `prompt`. The base is the first try (retry 0) of the seat's question
-number `prompt_base`; null stands for no base. A base is always recorded before what rests on it.
+A prompt's full text (`Prompt.full_text`) is the JSON list of its `{"role", "content"}` messages, in
+ASCII, so that a position in it is the same number in every language. A step keeps `prompt_keep`
+characters of the full text of its base and adds `prompt`. The base is the first try (retry 0) of
+the seat's question number `prompt_base`; null stands for no base. A base is always recorded before
+what rests on it.
 """
 
 from __future__ import annotations
@@ -29,28 +30,25 @@ class Delta(NamedTuple):
 class PromptDelta:
     """Encodes the prompts of one episode, in the order in which their replies arrive.
 
-    Feed it replayed prompts too (and drop what comes back): later prompts then rest on them.
+    Note replayed prompts too: later prompts then rest on them.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, str]] = {}
 
-    def encode(self, seat: str, ordinal: int, retry: int, messages: Iterable[Message]) -> Delta:
-        """The difference to the seat's latest first try; a retry is never a base."""
-        full = full_text(messages)
+    def encode(self, seat: str, ordinal: int, retry: int, full: str) -> Delta:
+        """What the full text of a prompt adds to that of the seat's latest first try."""
         base = self._last.get(seat)
-        if retry == 0:
-            self._last[seat] = (ordinal, full)
+        self.note(seat, ordinal, retry, full)
         if base is None:
             return Delta(None, 0, full)
         keep = common_prefix(base[1], full)
         return Delta(base[0], keep, full[keep:])
 
-
-def full_text(messages: Iterable[Message]) -> str:
-    """The text that deltas are taken of."""
-    body = [{"role": role, "content": content} for role, content in messages]
-    return json.dumps(body, separators=(",", ":"))
+    def note(self, seat: str, ordinal: int, retry: int, full: str) -> None:
+        """Take a prompt that is recorded already as the next one's base; a retry never is one."""
+        if retry == 0:
+            self._last[seat] = (ordinal, full)
 
 
 def common_prefix(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:

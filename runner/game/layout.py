@@ -16,6 +16,7 @@ from enum import StrEnum
 from itertools import chain
 
 from runner.game.message import Message, Prompt
+from runner.game.public_first import line, public_first
 from runner.game.transcript import Event, EventKind, View
 
 
@@ -33,25 +34,6 @@ def compose(layout: Layout, rules: str, view: View, seat: str, ask: str) -> Prom
     return _LAYOUTS[layout](rules, view, seat, ask)
 
 
-def _public_first(rules: str, view: View, seat: str, ask: str) -> Prompt:
-    public: list[str] = []
-    private: list[str] = []
-    for event in view:
-        if event.kind is EventKind.phase:
-            public.append(f"\n[{_line(event.text)}]\n")
-        elif event.kind is not EventKind.told or not event.visible_to(seat):
-            continue
-        elif event.to is None:
-            public.append(f"{_line(event.text)}\n")
-        else:
-            stamp = f"({event.phase}) " if event.phase else ""
-            private.append(f"{stamp}{_line(event.text)}\n")
-    shared = "What everyone has seen and heard:\n" + "".join(public)
-    own = f"\nOnly {seat} knows:\nYou are {seat}.\n" + "".join(private)
-    messages = (Message("system", rules), Message("user", f"{shared}{own}\nNow:\n{ask}"))
-    return Prompt(messages, len(rules) + len(shared), len(rules))
-
-
 def dialogue(rules: str, view: View, seat: str) -> tuple[Message, ...]:
     """All that `seat` saw and said, in order of time, as one chat."""
     return _chat(rules, view.seen_by(seat), seat)
@@ -67,9 +49,9 @@ def _chat(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]
             messages += [Message("user", "\n".join(pending)), Message("assistant", event.text)]
             pending = []
         elif event.kind is EventKind.phase:
-            pending.append(f"[{_line(event.text)}]")
+            pending.append(f"[{line(event.text)}]")
         else:
-            pending.append(event.text if event.kind is EventKind.asked else _line(event.text))
+            pending.append(event.text if event.kind is EventKind.asked else line(event.text))
     if pending:
         messages.append(Message("user", "\n".join(pending)))
     return tuple(messages)
@@ -81,11 +63,7 @@ def _dialogue(rules: str, view: View, seat: str, ask: str) -> Prompt:
     return Prompt(messages, len(rules), len(rules))
 
 
-def _line(text: str) -> str:
-    return text.replace("\r", "\n").replace("\n", "\n  ")
-
-
 _LAYOUTS: dict[Layout, Callable[[str, View, str, str], Prompt]] = {
-    Layout.public_first: _public_first,
+    Layout.public_first: public_first,
     Layout.dialogue: _dialogue,
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, NamedTuple, Protocol
 
 
@@ -24,10 +25,34 @@ class Prompt(NamedTuple):
     """Leading characters (contents laid end to end) that are the same for every seat."""
     run_chars: int = 0
     """Those among them that are the same in every episode."""
+    recorded: str = ""
+    """`full_text`, from a layout that makes it along with the messages."""
 
     @property
     def chars(self) -> int:
         return sum(len(message.content) for message in self.messages)
+
+    @property
+    def full_text(self) -> str:
+        """The messages as compact JSON in ASCII: the form in which prompts are recorded."""
+        return self.recorded or full_text(
+            [(message.role, escaped(message.content)) for message in self.messages]
+        )
+
+    def followed_by(self, more: tuple[Message, ...]) -> Prompt:
+        """This prompt with `more` messages behind it."""
+        return Prompt(self.messages + more, self.shared_chars, self.run_chars) if more else self
+
+
+def full_text(messages: Iterable[tuple[str, str]]) -> str:
+    """Of `messages`, each a role and its `escaped` content; see `Prompt.full_text`."""
+    parts = [f'{{"role":"{role}","content":"{content}"}}' for role, content in messages]
+    return f"[{','.join(parts)}]"
+
+
+def escaped(text: str) -> str:
+    """`text` as it stands between the quotes of a JSON string, in ASCII."""
+    return encode_basestring_ascii(text)[1:-1]
 
 
 class Kind(StrEnum):
@@ -77,8 +102,7 @@ class Request:
         return self.prompt.messages
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What came back, with what it cost. Token counts are 0 where nobody counted."""
 
     text: str
@@ -103,8 +127,7 @@ class Reply:
     request_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One reply and what the table made of it: a row of the steps table."""
 
     request: Request

@@ -11,7 +11,7 @@ import json
 import random
 import re
 import zlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -23,7 +23,7 @@ from runner.game.layout import compose
 from runner.game.message import Kind, Message, Prompt, Reply, Request, Step
 from runner.game.schema import closed
 from runner.game.text import defused, defused_json, printable
-from runner.game.transcript import EventKind
+from runner.game.transcript import EventKind, Log
 
 if TYPE_CHECKING:
     from runner.game.table import Table
@@ -110,8 +110,7 @@ class Seat:
         legal = {label(option): option for option in options}
         if not legal or len(legal) != len(options):
             raise ValueError(f"options must be given and differ, got {[label(o) for o in options]}")
-        rng = random.Random(self._seed(self.asked, "order"))
-        labels = rng.sample(list(legal), len(legal))
+        labels = _shuffled(legal, self._seed(self.asked, "order"))
 
         def parse(text: str) -> Parsed:
             chosen = match_option(text, labels)
@@ -199,7 +198,7 @@ class Seat:
 
                 def composed(corrections: tuple[Message, ...] = corrections) -> Prompt:
                     prompt = compose(table.layout, table.rules, view, self.name, ask)
-                    return prompt._replace(messages=prompt.messages + corrections)
+                    return prompt.followed_by(corrections)
 
                 request = Request(
                     seat=self.name,
@@ -223,20 +222,20 @@ class Seat:
                     chosen = (
                         stand_in(random.Random(self._seed(ordinal, "fallback"))) if last else None
                     )
-                    self._judged(request, reply, chosen, problem=str(error))
+                    self._judged(request, reply, chosen, str(error))
                     if last and chosen is None:
                         raise ModelFault(
                             f"{self.name} gave no legal reply in {retry + 1} tries "
                             f"and the game has no fallback here: {error}"
                         ) from error
                     if chosen is not None:
-                        self._remember(ask, chosen.action)
+                        self._remember(log, ask, chosen.action)
                         return chosen.value
                     shown = defused(reply.text[:_QUOTED]) or "(empty)"
                     refused += [Message("assistant", shown), Message("user", str(error))]
                 else:
                     self._judged(request, reply, parsed)
-                    self._remember(ask, defused(reply.text) if schema else parsed.action)
+                    self._remember(log, ask, defused(reply.text) if schema else parsed.action)
                     return parsed.value
             raise AssertionError("unreachable: the last retry returns or raises")
 
@@ -258,10 +257,21 @@ class Seat:
             fallback = bool(problem) and parsed is not None
             self.table.on_step(Step(request, reply, not problem, action, problem, fallback))
 
-    def _remember(self, ask: str, reply: str) -> None:
+    def _remember(self, log: Log, ask: str, reply: str) -> None:
         to = frozenset((self.name,))
-        self.table.append(EventKind.asked, ask, to)
-        self.table.append(EventKind.replied, reply, to)
+        log.append(EventKind.asked, ask, to)
+        log.append(EventKind.replied, reply, to)
+
+
+def _shuffled(labels: Iterable[str], seed: int) -> list[str]:
+    """`labels` in the order that `seed` gives them."""
+    _chance.seed(seed)
+    shuffled = list(labels)
+    return _chance.sample(shuffled, len(shuffled))
+
+
+_chance = random.Random()
+"""Seeded before each use: to make a new one costs twice as much."""
 
 
 def match_option(text: str, labels: Sequence[str]) -> str | None:
@@ -288,8 +298,13 @@ def _json_part(text: str) -> str:
 
 
 def _clean(text: str, name: str) -> str:
-    text = printable(text).strip()
-    return defused(re.sub(rf"^\**{re.escape(name)}\**\s*:\**\s*", "", text).strip())
+    return defused(_echo(name).sub("", printable(text).strip()).strip())
+
+
+@lru_cache(maxsize=1024)
+def _echo(name: str) -> re.Pattern[str]:
+    """Finds `Name:` in front of what that seat says, also in bold."""
+    return re.compile(rf"^\**{re.escape(name)}\**\s*:\**\s*")
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from runner.errors import UsageError
 from runner.game.layout import Layout
 from runner.game.message import Kind, Message, Policy, Prompt, Request, Step
 from runner.game.seat import Seat
-from runner.game.transcript import Event, EventKind, Log
+from runner.game.transcript import EventKind, Log
 from runner.game.vectors import Vector, unpack
 
 T = TypeVar("T")
@@ -104,8 +104,8 @@ class Table:
 
         `by` names the seat whose own words these are (its own dialogue already has them).
         """
-        seats = [to] if isinstance(to, Seat) else list(to)
-        self.append(EventKind.told, text, frozenset(seat.name for seat in seats), by)
+        seats = [to] if isinstance(to, Seat) else to
+        self.append(EventKind.told, text, frozenset([seat.name for seat in seats]), by)
 
     def tell_all(self, text: str, *, by: Seat | None = None) -> None:
         """Tell `text` to everybody at the table."""
@@ -179,8 +179,7 @@ class Table:
         self, kind: EventKind, text: str, to: frozenset[str] | None, by: Seat | None = None
     ) -> None:
         """Put an event into the transcript of the branch that runs now."""
-        here = self.here
-        here.entries.append(Event(kind, text, to, here.phase, by.name if by else None))
+        self.here.append(kind, text, to, by.name if by else None)
 
 
 async def _play_in(branch: Log, move: Awaitable[T]) -> T:

@@ -23,11 +23,13 @@ _TOKEN = re.compile(
 
 def printable(text: str) -> str:
     """`text` without control characters, line separators and marks that turn its direction."""
-    return _CONTROL.sub("", text)
+    return text if text.isprintable() else _CONTROL.sub("", text)
 
 
 def defused(text: str) -> str:
     """`text` with a space put into each control token: `<|im_end|>` becomes `< |im_end|>`."""
+    if "<" not in text and "[" not in text:
+        return text
     return _TOKEN.sub(lambda found: f"{found[0]} ", text)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
+from typing import Any, NamedTuple
 
 
 class EventKind(StrEnum):
@@ -26,8 +27,7 @@ class EventKind(StrEnum):
     """That seat's reply, as it gave it; only the dialogue layout shows it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One entry of a transcript."""
 
     kind: EventKind
@@ -68,15 +68,27 @@ class Log:
     forks: int = 0
     asked_in: dict[str, str] = field(default_factory=dict)
     """Seat → path of the branch of the current fork that asks it."""
+    laid_out: Any = None
+    """What a layout keeps of `entries`, so that a growing history is laid out once."""
+    _root: Log | None = None
+
+    def __post_init__(self) -> None:
+        self._root = self.parent.root if self.parent is not None else None
 
     @property
     def root(self) -> Log:
-        return self if self.parent is None else self.parent.root
+        return self._root or self
 
     def view(self) -> View:
         """The events up to now; later ones do not show in it."""
         before = self.parent.view().parts if self.parent is not None else ()
-        return View((*before, (self.entries, len(self.entries))))
+        return View((*before, (self, len(self.entries))))
+
+    def append(
+        self, kind: EventKind, text: str, to: frozenset[str] | None, by: str | None = None
+    ) -> None:
+        """Log that `text` was told, asked or replied in the phase that runs now."""
+        self.entries.append(Event(kind, text, to, self.phase, by))
 
     def fork(self, branches: int) -> list[Log]:
         """`branches` logs that see this one as it is now. Join them before this one grows."""
@@ -95,51 +107,52 @@ class Log:
 
     def claim(self, seat: str) -> None:
         """Note that this branch asks `seat`; raises RuntimeError if a simultaneous one does too."""
-        for log, parent in self._forks_above():
+        log = self
+        while (parent := log.parent) is not None:
             if parent.asked_in.get(seat, log.path) != log.path:
                 raise RuntimeError(
                     f"{seat} is asked in two simultaneous branches, so the order of its answers "
                     "would depend on timing; ask it in one of them, or one after the other"
                 )
+            log = parent
         self.own(seat)
 
     def own(self, seat: str) -> None:
         """Note that `seat` lives through this branch, if it does not through another already."""
-        for log, parent in self._forks_above():
-            parent.asked_in.setdefault(seat, log.path)
-
-    def _forks_above(self) -> Iterator[tuple[Log, Log]]:
         log = self
-        while log.parent is not None:
-            yield log, log.parent
-            log = log.parent
+        while (parent := log.parent) is not None:
+            parent.asked_in.setdefault(seat, log.path)
+            log = parent
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """What a log held at one moment, without a copy."""
 
-    parts: tuple[tuple[list[Entry], int], ...]
+    parts: tuple[tuple[Log, int], ...]
+    """From the trunk down, each log with how many of its entries there were."""
 
     def __iter__(self) -> Iterator[Event]:
         """All events, simultaneous branches in the order of the moves."""
-        for entries, length in self.parts:
-            yield from _flat(islice(entries, length), None)
+        for log, length in self.parts:
+            yield from flat(islice(log.entries, length))
 
     def seen_by(self, seat: str) -> Iterator[Event]:
         """All events as `seat` lived through them: its own branch before simultaneous ones."""
-        for entries, length in self.parts:
-            yield from _flat(islice(entries, length), seat)
+        for log, length in self.parts:
+            yield from flat(islice(log.entries, length), seat)
 
 
-def _flat(entries: Iterable[Entry], seat: str | None) -> Iterator[Event]:
+def flat(entries: Iterable[Entry], seat: str | None = None) -> Iterator[Event]:
+    """The events in `entries`, simultaneous branches in the order of the moves, or as `seat` lived
+    through them."""
     for entry in entries:
         if isinstance(entry, Event):
             yield entry
             continue
         first = entry.own.get(seat) if seat is not None else None
         if first is not None:
-            yield from _flat(entry.branches[first], seat)
+            yield from flat(entry.branches[first], seat)
         for i, branch in enumerate(entry.branches):
             if i != first:
-                yield from _flat(branch, seat)
+                yield from flat(branch, seat)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,7 +61,7 @@ class Caller:
                 await route.pause(self._backoff(tried))
                 tried += 1
             else:
-                return replace(reply, model=model.name, server_id=server.server_id), tried
+                return reply._replace(model=model.name, server_id=server.server_id), tried
 
     def _ask(
         self, server: ServerAddress, request: Request, sampling: Sampling, salt: int

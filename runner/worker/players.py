@@ -18,6 +18,7 @@ from runner.worker.job import Job
 from runner.worker.replay import Replay
 from runner.worker.route import Route
 from runner.worker.sent import Sending, Sent
+from runner.worker.turns import Turns
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Players:
         route: Route,
         replay: Replay,
         sent: Sent,
+        turns: Turns,
     ) -> None:
         self._job = job
         self.replay = replay
@@ -62,6 +64,7 @@ class Players:
         self._caller = caller
         self._route = route
         self._sent = sent
+        self._turns = turns
         self._baselines: dict[str, Policy] = {}
         self.tally = Tally()
         """Of the episode, with what its recorded replies cost when they were made."""
@@ -73,13 +76,14 @@ class Players:
 
     async def __call__(self, request: Request) -> Reply:
         self._keep_limits(request)
-        name = self._name(request)
         recorded = self.replay.reply(request)
         if recorded is not None:
             if recorded.server_id:
                 self.tally.add(recorded)
-            await asyncio.sleep(0)  # the record never waits; let the other episodes have their turn
+            if self._turns.over:
+                await self._turns.next()
             return recorded
+        name = self._name(request)
         if name in self._job.models:
             sending = Sending(self._sent, request)
             reply, tries = await self._caller.complete(

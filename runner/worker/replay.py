@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from runner.errors import InfraError
-from runner.game import Message, Reply, Request
-from runner.game.delta import rebuild
+from runner.game import Reply, Request
+from runner.game.delta import full_texts
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ class Replay:
         self._damage = ""
         """Why the record cannot be used at all."""
         self._forked = any(row["attempt"] == INHERITED for row in rows)
-        self._rows: dict[Key, tuple[Mapping[str, Any], list[Message]]] = {}
+        self._rows: dict[Key, tuple[Mapping[str, Any], str]] = {}
         try:
-            prompts = rebuild(rows)
+            prompts = full_texts(rows)
         except ValueError as error:
             log.warning("the record cannot be replayed: %s", error)
             self._damage = str(error)
@@ -65,7 +65,7 @@ class Replay:
         if found is None:
             return None
         row, prompt = found
-        if prompt != list(request.messages):
+        if prompt != request.prompt.full_text:
             self._rows.clear()
             self._diverge(request)
             return None

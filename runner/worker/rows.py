@@ -56,7 +56,6 @@ class Journal:
         """Add a judged reply; the table calls this before the game goes on."""
         request, reply = step.request, step.reply
         prompt = request.prompt
-        delta = self._delta.encode(request.seat, request.ordinal, request.retry, prompt.messages)
         per_char = reply.prompt_tokens / max(1, prompt.chars)
         shared = self._tokens(reply.model, prompt.shared_chars, per_char)
         self.moves += request.kind is not Kind.embed and (step.valid or step.fallback)
@@ -65,7 +64,9 @@ class Journal:
         self.shared_prefix_tokens += shared
         key, replay = (request.seat, request.ordinal, request.retry), self.players.replay
         if key in replay.used and key not in replay.inherited:
+            self._delta.note(*key, prompt.full_text)
             return  # it is in the table already
+        delta = self._delta.encode(*key, prompt.full_text)
         call = self.players.calls.pop(key, Call())
         self.rows.append(
             {

@@ -33,6 +33,7 @@ from runner.worker.replay import Diverged, Replay
 from runner.worker.route import PooledRoute, Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
 from runner.worker.sent import Answered, Sent
+from runner.worker.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,7 @@ class Worker:
         self._failures: dict[str, str] = {}
         self._past = Tally()
         self._answered: dict[ServerAddress, Answered] = {}
+        self._turns = Turns()
 
     async def deliver(self, orders: Sequence[Order]) -> None:
         """Carry out `orders`; an order for an episode that is not here is out of date: ignored.
@@ -213,7 +215,7 @@ class Worker:
         rows = order.recorded if self._game.replayable else ()
         replay = Replay(rows, on_divergence=self._job.on_divergence)
         sent = Sent(self._answered)
-        players = Players(self._job, order.spec, self._caller, route, replay, sent)
+        players = Players(self._job, order.spec, self._caller, route, replay, sent, self._turns)
         attempt = _Attempt(Journal(self._job, order.spec, order.attempt, players), route)
         attempt.task = asyncio.create_task(self._play(attempt), name=f"episode {order.spec.id}")
         attempt.task.add_done_callback(lambda _: self._end(order.spec.id))

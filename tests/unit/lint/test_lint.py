@@ -14,6 +14,7 @@ from rich.console import Console
 
 from runner.game import Layout, Reply, Request, Step, Table
 from runner.game.delta import PromptDelta, common_prefix
+from runner.game.message import Prompt
 from runner.lint import Lint, findings, lint
 from runner.lint.__main__ import main
 from runner.lint.scan import RULES, Site, rules, stable
@@ -63,10 +64,11 @@ class Recorded:
 
     def _note(self, one: Step) -> None:
         request = one.request
-        messages = [
+        messages = tuple(
             message._replace(content=self.rewrites(message.content)) for message in request.messages
-        ]
-        delta = self._delta.encode(request.seat, request.ordinal, request.retry, messages)
+        )
+        full = Prompt(messages, 0).full_text
+        delta = self._delta.encode(request.seat, request.ordinal, request.retry, full)
         text = "".join(message.content for message in messages)
         expected = max((common_prefix(before, text) for before in self._seen), default=0)
         cached = 0 if self.forgets(self.calls) or not self.counts_cached else expected

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.game import Message
-from runner.game.delta import PromptDelta, common_prefix, full_text
+from runner.game.delta import PromptDelta, common_prefix
+from runner.game.message import Prompt
 from runner.record import rebuild
 
 texts = st.text(max_size=40)
@@ -18,9 +19,13 @@ prompts = st.lists(
 )
 
 
+def full_text(messages: list[Message]) -> str:
+    return Prompt(tuple(messages), 0).full_text
+
+
 def rows_of(delta: PromptDelta, asked: list[tuple[str, int, int, list[Message]]], attempt: int = 1):
     for seat, ordinal, retry, messages in asked:
-        base, keep, text = delta.encode(seat, ordinal, retry, messages)
+        base, keep, text = delta.encode(seat, ordinal, retry, full_text(messages))
         yield {
             "episode_id": "e",
             "attempt": attempt,
@@ -62,7 +67,7 @@ def test_a_growing_history_is_stored_once() -> None:
     for ordinal in range(50):
         history += f"Ann said thing number {ordinal}.\n"
         messages = [Message("system", "Rules " * 200), Message("user", f"{history}\n# Now\nSpeak")]
-        stored += len(delta.encode("Ann", ordinal, 0, messages).text)
+        stored += len(delta.encode("Ann", ordinal, 0, full_text(messages)).text)
     assert stored < 2 * len(full_text(messages))
 
 
@@ -70,7 +75,7 @@ def test_later_prompts_rest_on_replayed_ones_of_an_earlier_attempt() -> None:
     first, second, third = ([Message("user", "x" * 50 * n)] for n in (1, 2, 3))
     rows = list(rows_of(PromptDelta(), [("Ann", 0, 0, first), ("Ann", 1, 0, second)]))
     again = PromptDelta()
-    again.encode("Ann", 0, 0, first)
+    again.note("Ann", 0, 0, full_text(first))
     changed = [Message("user", "y" * 70)]
     rows += rows_of(again, [("Ann", 1, 0, changed), ("Ann", 2, 0, third)], attempt=2)
     assert rebuild(rows) == [first, second, changed, third]

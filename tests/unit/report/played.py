@@ -62,7 +62,7 @@ def played(
     def note(done: Step) -> None:
         request, reply = done.request, done.reply
         base, keep, text = delta.encode(
-            request.seat, request.ordinal, request.retry, request.prompt.messages
+            request.seat, request.ordinal, request.retry, request.prompt.full_text
         )
         steps.append(
             step(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import types
@@ -20,6 +21,7 @@ from runner.episode import EpisodeSpec, Status
 from runner.game.delta import rebuild
 from runner.record import TABLES
 from runner.worker import Job, Play, Report, Reroute, Result, ServerAddress, Worker
+from runner.worker.turns import TURN_S, Turns
 
 Handler = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 MODEL = ModelConfig(name="m", path="served-name", sampling=Sampling(stop=["\n"], max_tokens=50))
@@ -496,6 +498,7 @@ async def test_a_long_replay_lets_others_have_their_turn(model: Model) -> None:
     before = await cut_off(model, 20, job("Monologue"))
     assert len(before) == 20
     worker = Worker("worker-1", job("Monologue"))
+    worker._turns = Turns(itertools.count(0, TURN_S).__next__)  # each reply takes all of a turn
     await worker.deliver([Play(SPEC, 2, {"m": model.address()}, before)])
     used = worker._live[SPEC.id].journal.players.replay.used
     turns = 0
