@@ -82,13 +82,14 @@ class Hoard:
     """All secrets of one episode, by their words."""
 
     def __init__(self) -> None:
-        self._by_size: dict[int, dict[Gram, list[Secret]]] = defaultdict(dict)
+        self._by_size: dict[int, dict[Gram, dict[Secret, None]]] = defaultdict(dict)
+        """Words per stretch → stretch → whose it is, each once however often it was said."""
 
     def hide(self, secret: Secret, grams: Iterable[Gram]) -> None:
         """These stretches of words belong to `secret`."""
         for gram in grams:
             if len(" ".join(gram)) >= CHARS:
-                self._by_size[len(gram)].setdefault(gram, []).append(secret)
+                self._by_size[len(gram)].setdefault(gram, {})[secret] = None
 
     def search(self, text: Words, is_leak: Callable[[Secret, Gram], bool]) -> Iterator[Stretch]:
         """Secrets that stand in `text` and of which `is_leak` is true, each once, at full length.
