@@ -69,10 +69,15 @@ class Tty:
         return text
 
     def close(self) -> None:
-        """Close both ends; both are closed, whatever the first says."""
-        for end in (self.slave, self.master):
-            with contextlib.suppress(OSError):
-                os.close(end)
+        """Close both ends, the reader's after it has read all: its number may be another's next.
+
+        A reader that is still at it would take what another terminal was meant to get.
+        """
+        with contextlib.suppress(OSError):
+            os.close(self.slave)
+        self._reader.join(timeout=10)
+        with contextlib.suppress(OSError):
+            os.close(self.master)
 
 
 @contextlib.contextmanager
