@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 GRID = 16
 """Points at which the course of an episode is estimated; the last lies behind its usual end."""
@@ -64,16 +63,9 @@ class Footprint:
         return len(self.trail)
 
 
-class Ahead(NamedTuple):
-    """An episode's footprint at each grid point from now on, 0 where it has ended by then."""
-
-    mean: list[float]
-    """Tokens."""
-    variance: list[float]
-    """Tokens²."""
-
-
-NOTHING = Ahead([0.0] * GRID, [0.0] * GRID)
+Ahead = list[float]
+"""The footprint, in tokens, expected at each grid point from now on; 0 where all have ended."""
+NOTHING: Ahead = [0.0] * GRID
 
 
 class Forecast:
@@ -85,7 +77,6 @@ class Forecast:
         self._sure = False
         self._step = 1
         self._size: list[float] = []
-        self._square: list[float] = []
         self._lives: list[float] = []
         """Grid point → share of all episodes that get there."""
 
@@ -109,17 +100,15 @@ class Forecast:
         self._sure = self._ends > 0
         reach = LATER + (UNKNOWN - LATER) / (1 + self._ends)
         self._step = max(1, -(-int(max(map(len, trails)) * reach) // GRID))
-        self._size, self._square, self._lives = [], [], []
+        self._size, self._lives = [], []
         alive = 1.0
         for point in range(GRID):
             phase = point * self._step
             there = [trail[phase] for trail in trails if len(trail) > phase]
             if there:
                 self._size.append(sum(there) / len(there))
-                self._square.append(sum(size * size for size in there) / len(there))
             else:
                 self._size.append(self._extrapolated(point))
-                self._square.append(self._size[-1] ** 2)
             self._lives.append(alive)
             alive *= 1.0 - self._ending(phase, ongoing)
 
@@ -148,16 +137,8 @@ class Forecast:
             scale = min(SCALE[1], max(SCALE[0], now / usual)) if usual > 0 else 1.0
         alive = self._lives[at]
         if alive <= 0:  # longer than any known one
-            return Ahead([float(now)] * GRID, [0.0] * GRID)
-        mean, spread = [], []
-        for size, square, lives in zip(
-            self._size[at:], self._square[at:], self._lives[at:], strict=True
-        ):
-            there = lives / alive
-            expected = scale * size * there
-            mean.append(expected)
-            spread.append(max(0.0, scale * scale * square * there - expected * expected))
-        mean[0] = max(mean[0], float(now))
-        spread[0] = 0.0
-        rest = [0.0] * (GRID - len(mean))
-        return Ahead(mean + rest, spread + rest)
+            return [float(now)] * GRID
+        there = zip(self._size[at:], self._lives[at:], strict=True)
+        ahead = [scale * size * lives / alive for size, lives in there]
+        ahead[0] = max(ahead[0], float(now))
+        return ahead + [0.0] * (GRID - len(ahead))

@@ -35,10 +35,8 @@ HYSTERESIS = 0.1
 """Of the cache: so much more than is admitted may be held before somebody has to pause, …"""
 FULL = 1.0
 """… though no more than this as long as `f` does not say that missing some of it pays."""
-COLD = 24
+COLD = 6
 """Calls after which, while no episode has finished, a server holds twice what its engine says."""
-MARGIN = 0.5
-"""Standard deviations that a projected sum must stay below its limit."""
 TIGHT = 0.9
 """KV use of running requests beyond which a queue is one for memory."""
 
@@ -55,9 +53,8 @@ class _Server:
     """Tokens that all episodes share: cached once."""
     held: dict[str, Ahead] = field(default_factory=dict)
     """Episode → its forecast as it was last entered."""
-    mean: list[float] = field(default_factory=lambda: [0.0] * GRID)
-    variance: list[float] = field(default_factory=lambda: [0.0] * GRID)
-    """The sums of them."""
+    ahead: Ahead = field(default_factory=lambda: [0.0] * GRID)
+    """The sum of them."""
     tick_at: float = -TICK_S
     speed: Speed | None = None
     """None: it does not say."""
@@ -118,33 +115,21 @@ class _Server:
     def enter(self, episode: str, ahead: Ahead) -> None:
         self.leave(episode)
         self.held[episode] = ahead
-        self.mean = [a + b for a, b in zip(self.mean, ahead.mean, strict=True)]
-        self.variance = [a + b for a, b in zip(self.variance, ahead.variance, strict=True)]
+        self.ahead = [a + b for a, b in zip(self.ahead, ahead, strict=True)]
 
     def leave(self, episode: str) -> None:
         before = self.held.pop(episode, None)
         if before is not None:
-            self.mean = [a - b for a, b in zip(self.mean, before.mean, strict=True)]
-            self.variance = [a - b for a, b in zip(self.variance, before.variance, strict=True)]
+            self.ahead = [a - b for a, b in zip(self.ahead, before, strict=True)]
 
     def enter_anew(self, held: dict[str, Ahead]) -> None:
-        """Replace all forecasts; sums are made anew, so that rounding does not pile up."""
+        """Replace all forecasts; the sum is made anew, so that rounding does not pile up."""
         self.held = held
-        self.mean = [sum(points) for points in zip(*(a.mean for a in held.values()), strict=True)]
-        self.variance = [
-            sum(points) for points in zip(*(a.variance for a in held.values()), strict=True)
-        ]
-        self.mean = self.mean or [0.0] * GRID
-        self.variance = self.variance or [0.0] * GRID
+        self.ahead = [sum(points) for points in zip(*held.values(), strict=True)] or [0.0] * GRID
 
     def peak(self, more: Ahead = NOTHING) -> float:
-        """The largest sum to come, with `more`: tokens, with a margin for what is not known."""
-        return max(
-            mean + plus + MARGIN * math.sqrt(max(0.0, variance + wider))
-            for mean, plus, variance, wider in zip(
-                self.mean, more.mean, self.variance, more.variance, strict=True
-            )
-        )
+        """The largest sum to come, in tokens, with `more`."""
+        return max(a + b for a, b in zip(self.ahead, more, strict=True))
 
 
 class Ledger:
