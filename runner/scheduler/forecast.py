@@ -113,10 +113,16 @@ class Forecast:
             alive *= 1.0 - self._ending(phase, ongoing)
 
     def _ending(self, phase: int, ongoing: Sequence[Sequence[int]]) -> float:
-        """Share of those at grid point `phase` that end before the next point."""
-        ends = sum(phase < len(trail) <= phase + self._step for trail in self._finished)
-        at_risk = sum(len(trail) > phase for trail in self._finished)
-        at_risk += sum(len(trail) > phase + self._step for trail in ongoing)
+        """Share of those at grid point `phase` that end before the next point.
+
+        The actuarial estimate: of the ongoing, those that are between the two points count half.
+        Without them the first end of a run would be that of nearly all who are known to be there.
+        """
+        after = phase + self._step
+        ends = sum(phase < len(trail) <= after for trail in self._finished)
+        at_risk = float(sum(len(trail) > phase for trail in self._finished))
+        for trail in ongoing:
+            at_risk += 1.0 if len(trail) > after else 0.5 if len(trail) > phase else 0.0
         return ends / at_risk if at_risk else 0.0
 
     def _extrapolated(self, point: int) -> float:

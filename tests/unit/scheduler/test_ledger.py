@@ -84,6 +84,13 @@ def test_early_finishers_do_not_make_all_games_look_short() -> None:
     assert sum(forecast.ahead(None)) > 0.8 * 10 * GRID
 
 
+def test_the_first_end_does_not_make_those_about_as_far_look_ended() -> None:
+    forecast = Forecast()
+    forecast.end([10] * 14)
+    forecast.learn([[10] * 14] * 30)  # none of them known to be past the grid point behind 14
+    assert forecast.ahead(None)[GRID - 1] > 0.9 * 10
+
+
 def test_a_forecast_scales_with_the_episode_and_ends_with_the_games() -> None:
     forecast = Forecast()
     for _ in range(20):
@@ -144,8 +151,9 @@ def test_the_youngest_pause_when_the_cache_is_full_and_the_oldest_come_back_firs
     actions = scheduler.observe(Sample("s", stats()), TICK_S)
     assert [action.episode for action in actions if isinstance(action, Pause)] == ["e3", "e2"]
     assert scheduler.paused == 2
-    scheduler.observe(Ended("e0"), 5.0)
-    assert names(scheduler.observe(Sample("s", stats()), 6.0), Move) == ["e2"]
+    back = [*scheduler.observe(Ended("e0"), 5.0), *scheduler.observe(Ended("e1"), 5.0)]
+    back += scheduler.observe(Sample("s", stats()), 6.0)
+    assert names(back, Move) == ["e2", "e3"]
 
 
 def test_one_episode_goes_on_even_if_it_is_larger_than_the_cache() -> None:
