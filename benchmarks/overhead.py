@@ -20,10 +20,11 @@ from runner.run.plan import Plan
 
 async def bare(plan: Plan, run_dir: Path) -> Timing:
     """The calls of the run in `run_dir`, to a server started for them."""
-    model = next(iter(plan.models.values()))
+    plan = plan.settled(gpus=0)
+    name, model = next(iter(plan.models.items()))
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "server.log")
-        engine = make_engine(plan.config.engine, model, index=0, log_path=log)
+        engine = make_engine(plan.engines[name], model, index=0, log_path=log)
         try:
             endpoint = await engine.start()
             return await ask_again(await episodes(plan, run_dir, endpoint), endpoint)
