@@ -1,4 +1,4 @@
-"""Writes the tables of docs/configuration.md from the docstrings in runner/config.py.
+"""Writes the tables of docs/configuration.md from the docstrings in runner/config.
 
     python docs/make_configuration.py
 

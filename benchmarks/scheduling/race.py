@@ -13,8 +13,7 @@ from runner.config import (
 )
 from runner.engine.simulated.radix import span_tokens
 from runner.scheduler import EpisodeScheduler, FixedSlots, Ledger, Scheduler, make_scheduler
-from runner.simulation import Cluster, Finding
-from runner.simulation.cluster import Router
+from runner.simulation import Cluster, Finding, Router
 from runner.worker.routing import CacheAware, LeastRunning, RoundRobin
 
 UNTUNED = 256

@@ -11,15 +11,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 from runner.cluster import Crew, HeadGone, Node, Replica, ServerHandle, Want, aside, place
 from runner.config import EngineConfig, ModelConfig
-from runner.engine import EngineStats
 from runner.errors import EngineError, EngineStalled, RunFailed, RunnerError, UsageError
 from runner.run.board import Board, ServerView
+from runner.run.sampled import server_row
 from runner.scheduler import Event, Sample, ServerDown, ServerUp
 from runner.worker.rows import Row
 
@@ -314,33 +313,10 @@ class Fleet:
             self._board.gpu_seconds += (now - last) * self._board.gpus
             self._board.server_seconds += (now - last) * len(views)
             last = now
-            self._listener.record_servers([self._row(view) for view in views])
+            self._listener.record_servers(
+                [server_row(view, self._listener.held(view.server_id)) for view in views]
+            )
             await asyncio.sleep(SAMPLE_S)
-
-    def _row(self, view: ServerView) -> Row:
-        stats = view.stats or EngineStats(time.time())
-        return {
-            "server_id": view.server_id,
-            "sampled_at": datetime.now(UTC),
-            "state": view.state,
-            "engine": view.engine,
-            "model": view.model,
-            "node": view.info.node if view.info else "",
-            "gpus": view.gpus,
-            "running": stats.running,
-            "queued": stats.queued,
-            "kv_used": stats.kv_used,
-            "kv_capacity": stats.kv_capacity,
-            "kv_evictable": stats.kv_evictable,
-            "cache_hit": stats.cache_hit,
-            "decode_tps": stats.decode_tps,
-            "retracted": stats.retracted,
-            "prefill_tokens": stats.prefill_tokens,
-            "prefill_busy_s": stats.prefill_busy_s,
-            "decode_moments": stats.decode_moments,
-            "generated_tokens": stats.generated_tokens,
-            "episodes": self._listener.held(view.server_id),
-        }
 
     def _was_up(self, model: str) -> bool:
         return any(view.info for view in self._board.servers.values() if view.model == model)

@@ -27,8 +27,7 @@ from runner.engine.simulated.waiting import Policy
 from runner.run.plan import Plan
 from runner.run.rehearsal import Rehearsal, Unplayable, rehearse
 from runner.scheduler import make_scheduler
-from runner.simulation import Estimate, Setup, Site, estimate
-from runner.simulation.cluster import Router
+from runner.simulation import Estimate, Router, Setup, Site, estimate
 from runner.simulation.shape import CHARS_PER_TOKEN
 from runner.worker.routing import CacheAware, make_router
 

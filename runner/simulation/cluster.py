@@ -7,17 +7,13 @@ simulated servers say, and a moment for the client.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple, Protocol
 
 from runner.engine import EngineStats
-from runner.engine.simulated.batching import Batcher, Done, Hardware
+from runner.engine.simulated.batching import Batcher, Done
 from runner.engine.simulated.batching import Call as ServerCall
-from runner.engine.simulated.waiting import Policy
 from runner.episode import EpisodeSpec
 from runner.scheduler import (
     Action,
@@ -36,97 +32,15 @@ from runner.scheduler import (
     Submit,
     WorkerUp,
 )
-from runner.simulation.episode import Ask, Spans, Turn
+from runner.simulation.agenda import Agenda
+from runner.simulation.episode import Ask, Turn
+from runner.simulation.finding import End, Finding
+from runner.simulation.playing import Playing
+from runner.simulation.site import Fault, Router, Site
 
 MODEL = "model"
 CLIENT_S = 0.002
 """Between a reply and the next call of the same episode: the client and the game."""
-
-
-class Router(Protocol):
-    """Sends each call where it likes, whatever the episode's lease says."""
-
-    def choose(self, servers: Sequence[str], text: Any, now: float) -> str: ...
-    def done(self, server: str) -> None: ...
-    def gone(self, server: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Site:
-    """A server of the cluster."""
-
-    hardware: Hardware
-    gpus: int = 1
-    policy: Policy = "lpm"
-    sessions: bool = False
-    slots: int = 64
-    """Episodes that its engine says it can hold."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A server dies at `at` seconds and is back, empty, `for_s` later."""
-
-    server: int
-    at: float
-    for_s: float = 60.0
-
-
-class End(NamedTuple):
-    """When an episode ended."""
-
-    at: float
-    held: float
-    """Seconds that episodes had held servers until then, all of them together."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a run came to."""
-
-    seconds: float
-    episodes: int
-    gpus: int
-    calls: int
-    prompt: int
-    cached: int
-    output: int
-    retractions: int
-    paused: int
-    """Pauses."""
-    prefill_s: float
-    """Of all servers, as the next two; they sum to servers × seconds."""
-    decode_s: float
-    idle_s: float
-    half_s: float
-    """When half of the episodes had ended."""
-    concurrency: float
-    """Time-mean of episodes that hold a server, per server."""
-    ends: tuple[End, ...] = ()
-    """One per episode, in order of time."""
-
-    @property
-    def games_per_gpu_day(self) -> float:
-        return self.episodes * 86400 / (self.gpus * self.seconds) if self.seconds else 0.0
-
-    @property
-    def hit_rate(self) -> float:
-        return self.cached / self.prompt if self.prompt else 0.0
-
-
-@dataclass
-class _Episode:
-    spec: EpisodeSpec
-    turns: Iterator[Turn]
-    servers: dict[str, str] = field(default_factory=dict)
-    open: int = 0
-    """Calls of this turn that are not answered."""
-    waiting: list[Ask] = field(default_factory=list)
-    """Calls that wait for a server."""
-    flying: dict[str, tuple[str, Ask]] = field(default_factory=dict)
-    """Call id → (server, ask)."""
-    sent: dict[tuple[str, str], Spans] = field(default_factory=dict)
-    """(server, seat) → what it read and wrote last; seat "" is any seat of the table."""
 
 
 class Cluster:
@@ -156,14 +70,12 @@ class Cluster:
         self._now = 0.0
         self._servers: dict[str, Batcher] = {}
         self._lost = [0.0, 0.0, 0.0]
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda = Agenda()
         self._number = count()
-        self._wakes: list[tuple[float, str]] = []
-        self._wake_at: dict[str, float] = {}
         specs = [EpisodeSpec(f"e{i}", i, i, 0, frozenset({MODEL})) for i in range(episodes)]
         self._specs = specs
         self._play = play
-        self._episodes: dict[str, _Episode] = {}
+        self._episodes: dict[str, Playing] = {}
         self._answered: list[Call] = []
         self._counted: dict[str, tuple[int, int]] = {}
         """Server → prompt tokens and cached ones at the last sample."""
@@ -175,7 +87,7 @@ class Cluster:
         self._held = self._held_since = 0.0
         self._down: set[str] = set()
         for fault in faults:
-            self._at(fault.at, partial(self._die, f"server-{fault.server}", fault.for_s))
+            self._agenda.at(fault.at, partial(self._die, f"server-{fault.server}", fault.for_s))
 
     @property
     def now(self) -> float:
@@ -201,38 +113,17 @@ class Cluster:
         for name in self._sites:
             self._start(name, again=False)
         self._tell(Submit(tuple(self._specs)))
-        self._at(self._sample_s, self._sample)
+        self._agenda.at(self._sample_s, self._sample)
         while self._left and not until():
-            at = self._next()
+            at = self._agenda.next()
             if at > limit_s:
                 raise RuntimeError(f"{self._left} episodes had not ended after {limit_s:g} s")
             self._now = at
-            while self._timers and self._timers[0][0] <= at:
-                heapq.heappop(self._timers)[2]()
-            while self._wakes and self._wakes[0][0] <= at:
-                due, name = heapq.heappop(self._wakes)
-                if self._wake_at.get(name) == due:
-                    del self._wake_at[name]
-                    self._run(name)
+            for do in self._agenda.timers(at):
+                do()
+            for name in self._agenda.woken(at):
+                self._run(name)
         return self._finding()
-
-    # Time.
-
-    def _next(self) -> float:
-        while self._wakes and self._wake_at.get(self._wakes[0][1]) != self._wakes[0][0]:
-            heapq.heappop(self._wakes)
-        timer = self._timers[0][0] if self._timers else float("inf")
-        return min(timer, self._wakes[0][0] if self._wakes else float("inf"))
-
-    def _at(self, when: float, do: Callable[[], None]) -> None:
-        heapq.heappush(self._timers, (when, next(self._number), do))
-
-    def _watch(self, name: str) -> None:
-        """Have the server looked at when something happens there next."""
-        due = self._servers[name].next_event()
-        if due is not None and self._wake_at.get(name) != due:
-            self._wake_at[name] = due
-            heapq.heappush(self._wakes, (due, name))
 
     # Servers.
 
@@ -250,22 +141,18 @@ class Cluster:
         load = self._servers.pop(name).load(self._now)
         self._lost = [a + b for a, b in zip(self._lost, load[-3:], strict=True)]
         self._lost[2] += for_s
-        self._wake_at.pop(name, None)
+        self._agenda.forget(name)
         self._counted.pop(name, None)
         self._down.add(name)
         if self._router is not None:
             self._router.gone(name)
         for episode in self._episodes.values():
-            for call_id, (server, ask) in list(episode.flying.items()):
-                if server == name:
-                    del episode.flying[call_id]
-                    if self._router is not None:
-                        self._router.done(name)
-                    episode.waiting.append(ask)
-            episode.sent = {k: v for k, v in episode.sent.items() if k[0] != name}
+            for _ in episode.lost(name):
+                if self._router is not None:
+                    self._router.done(name)
         self._tell(ServerDown(name))
         self._send_all_waiting()
-        self._at(self._now + for_s, lambda: self._start(name, again=True))
+        self._agenda.at(self._now + for_s, lambda: self._start(name, again=True))
 
     def _sample(self) -> None:
         if self._answered:
@@ -273,7 +160,7 @@ class Cluster:
             self._tell(Calls(tuple(answered)))
         for name in list(self._servers):
             self._tell(Sample(name, self._stats(name)))
-        self._at(self._now + self._sample_s, self._sample)
+        self._agenda.at(self._now + self._sample_s, self._sample)
 
     def _stats(self, name: str) -> EngineStats:
         self._run(name)
@@ -304,7 +191,7 @@ class Cluster:
         """Let the server's time pass up to now, and take its answers."""
         for done in self._servers[name].advance(self._now):
             self._answer(name, done)
-        self._watch(name)
+        self._agenda.wake(name, self._servers[name].next_event())
 
     # Episodes.
 
@@ -316,7 +203,7 @@ class Cluster:
         match action:
             case Start(lease):
                 spec = self._specs[int(lease.episode[1:])]
-                episode = _Episode(spec, self._play(spec.index), dict(lease.servers))
+                episode = Playing(spec, self._play(spec.index), dict(lease.servers))
                 self._episodes[lease.episode] = episode
                 self._count_held(1)
                 self._go_on(episode)
@@ -334,7 +221,7 @@ class Cluster:
         episode.servers = dict(lease.servers)
         self._send_waiting(episode)
 
-    def _go_on(self, episode: _Episode) -> None:
+    def _go_on(self, episode: Playing) -> None:
         """Begin the next turn, or end."""
         turn = next(episode.turns, None)
         if turn is None:
@@ -343,9 +230,9 @@ class Cluster:
         episode.open = len(turn.asks)
         episode.waiting.extend(turn.asks)
         delay = CLIENT_S + turn.think_s
-        self._at(self._now + delay, lambda: self._send_waiting(episode))
+        self._agenda.at(self._now + delay, lambda: self._send_waiting(episode))
 
-    def _send_waiting(self, episode: _Episode) -> None:
+    def _send_waiting(self, episode: Playing) -> None:
         waiting, episode.waiting = episode.waiting, []
         for ask in waiting:
             server = self._server_for(episode, ask)
@@ -360,14 +247,14 @@ class Cluster:
             for episode in list(self._episodes.values()):
                 self._send_waiting(episode)
 
-    def _server_for(self, episode: _Episode, ask: Ask) -> str | None:
+    def _server_for(self, episode: Playing, ask: Ask) -> str | None:
         if self._router is None:
             return episode.servers.get(MODEL)
         if not self._servers:
             return None
         return self._router.choose(list(self._servers), ask.prompt, self._now)
 
-    def _send(self, episode: _Episode, ask: Ask, name: str) -> None:
+    def _send(self, episode: Playing, ask: Ask, name: str) -> None:
         self._run(name)
         server = self._servers[name]
         call_id = f"{episode.spec.id}:{next(self._number)}"
@@ -383,7 +270,7 @@ class Cluster:
             priority=-episode.spec.index,
         )
         server.submit(call, self._now)
-        self._watch(name)
+        self._agenda.wake(name, self._servers[name].next_event())
 
     def _answer(self, name: str, done: Done) -> None:
         episode = self._episodes[done.call.id.partition(":")[0]]
@@ -399,14 +286,13 @@ class Cluster:
                 name,
                 prompt=ask.prompt_tokens,
                 cached=done.cached,
-                expected=_expected(episode, name, ask),
+                expected=episode.expected(name, ask),
                 completion=done.generated,
                 shared=ask.shared,
                 common=ask.common,
             )
         )
-        episode.sent[name, ask.seat] = (*ask.prompt, ask.output)
-        episode.sent[name, ""] = ask.prompt
+        episode.answered(name, ask)
         for key, value in (
             ("calls", 1),
             ("prompt", ask.prompt_tokens),
@@ -415,11 +301,10 @@ class Cluster:
             ("retractions", done.retractions),
         ):
             self._count[key] += value
-        episode.open -= 1
         if not episode.open:
             self._go_on(episode)
 
-    def _end(self, episode: _Episode) -> None:
+    def _end(self, episode: Playing) -> None:
         del self._episodes[episode.spec.id]
         self._left -= 1
         if self._left * 2 <= len(self._specs) and not self._half_s:
@@ -460,22 +345,3 @@ class Cluster:
             concurrency=self._held_s / max(self._now, 1e-9) / len(self._sites),
             **self._count,
         )
-
-
-def _expected(episode: _Episode, server: str, ask: Ask) -> int:
-    """Tokens of the prompt that this table has sent to that server before."""
-    earlier = (episode.sent.get((server, seat), ()) for seat in (ask.seat, ""))
-    longest = max(_common(one, ask.prompt) for one in earlier)
-    return sum(tokens for _, tokens in ask.prompt[:longest])
-
-
-def _common(one: Spans, other: Spans) -> int:
-    """How many leading spans two prompts share."""
-    least, most = 0, min(len(one), len(other))
-    while least < most:
-        middle = (least + most + 1) // 2
-        if one[least:middle] == other[least:middle]:
-            least = middle
-        else:
-            most = middle - 1
-    return least

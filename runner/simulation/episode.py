@@ -31,3 +31,15 @@ class Turn(NamedTuple):
     asks: tuple[Ask, ...]
     think_s: float = 0.0
     """Seconds that pass before: tools, or the game's own work."""
+
+
+def common_spans(one: Spans, other: Spans) -> int:
+    """How many leading spans two prompts share."""
+    least, most = 0, min(len(one), len(other))
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from runner.scheduler import Scheduler
-from runner.simulation.cluster import Cluster, Finding, Router, Site
+from runner.simulation.cluster import Cluster
+from runner.simulation.finding import Finding
 from runner.simulation.shape import Shape
+from runner.simulation.site import Router, Site
 
 MOST_SITES = 8
 ROUTED_SITES = 4
