@@ -7,7 +7,6 @@ or when the admission policy has them pause. How much a server holds, the policy
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -40,11 +39,10 @@ from runner.scheduler.messages import (
     WorkerDown,
     WorkerUp,
 )
+from runner.scheduler.queues import Queues
 
 GAP = 0.25
 """Of a server's load: so much emptier another must be for episodes to move there."""
-_Queue = list[tuple[float, str]]
-"""(age or turn, episode), oldest first."""
 
 
 @dataclass
@@ -83,8 +81,10 @@ class EpisodeScheduler:
             lambda host: self._worker_slots.get(host.name, 0) - len(host.held) if host.up else 0
         )
         self._live: dict[str, _Live] = {}
-        self._queues: dict[frozenset[str], _Queue] = {}
-        self._homeless: dict[frozenset[str], _Queue] = {}
+        self._queue = Queues(self._age)
+        """Those that no worker plays."""
+        self._homeless = Queues(self._turn)
+        """Live ones that lost their servers."""
         self._admitting = True
         self._held_back = False
         self._on: dict[type[Any], Callable[[Any], list[Action]]] = {
@@ -107,7 +107,7 @@ class EpisodeScheduler:
     @property
     def waiting(self) -> int:
         """Episodes that no worker plays yet."""
-        return sum(map(len, self._queues.values()))
+        return len(self._queue)
 
     @property
     def live(self) -> int:
@@ -117,7 +117,7 @@ class EpisodeScheduler:
     @property
     def paused(self) -> int:
         """Episodes that a worker plays and that have no server now."""
-        return sum(map(len, self._homeless.values()))
+        return len(self._homeless)
 
     def held(self, server: str) -> int:
         """Episodes that `server` holds."""
@@ -158,7 +158,7 @@ class EpisodeScheduler:
         for spec in event.specs:
             if spec.id not in self._specs:
                 self._specs[spec.id] = spec
-                self._enqueue(self._queues, spec.id)
+                self._queue.add(spec.id, spec.models)
         return []
 
     def _expect(self, event: Expect) -> list[Action]:
@@ -230,7 +230,7 @@ class EpisodeScheduler:
         attempts = self._attempts[event.episode]
         if attempts >= self._max_attempts:
             return [GiveUp(event.episode, attempts)]
-        self._enqueue(self._queues, event.episode)
+        self._queue.add(event.episode, self._models(event.episode))
         return []
 
     def _sample(self, event: Sample) -> list[Action]:
@@ -277,14 +277,13 @@ class EpisodeScheduler:
     def _place_homeless(self, full: set[str]) -> Iterator[Action]:
         """Give those without a server one, oldest first; models without room go into `full`."""
         stuck: set[frozenset[str]] = set()
-        while entry := self._oldest(self._homeless, stuck):
-            episode = entry[1]
-            live, models = self._live[episode], self._specs[episode].models
+        while episode := self._homeless.first(stuck):
+            live, models = self._live[episode], self._models(episode)
             found = self._find_servers(episode, live.before, full)
             if found is None:
                 stuck.add(models)
             else:
-                self._dequeue(self._homeless, episode)
+                self._homeless.remove(episode, self._models(episode))
                 self._place(episode, live.worker, found)
                 yield Move(self._lease(episode))
 
@@ -324,23 +323,23 @@ class EpisodeScheduler:
 
     def _waits_for(self, model: str) -> bool:
         """Whether an episode that is to be placed needs that model."""
-        queues = (*self._homeless.items(), *(self._queues.items() if self._admitting else ()))
-        return any(queue and model in models for models, queue in queues)
+        begun = self._admitting and self._queue.wait_for(model)
+        return begun or self._homeless.wait_for(model)
 
     def _admit(self, full: set[str]) -> Iterator[Action]:
         """Begin episodes, oldest first, where no homeless one waits for the same room."""
         stuck: set[frozenset[str]] = set()
         while self._admitting and not self._held_back:
-            entry = self._oldest(self._queues, stuck)
-            worker = self._freest_worker() if entry else None
-            if entry is None or worker is None:
+            episode = self._queue.first(stuck)
+            worker = self._freest_worker() if episode else None
+            if episode is None or worker is None:
                 return
-            episode, models = entry[1], self._specs[entry[1]].models
+            models = self._models(episode)
             found = None if models & full else self._find_servers(episode)
             if found is None:
                 stuck.add(models)
                 continue
-            self._dequeue(self._queues, episode)
+            self._queue.remove(episode, models)
             self._attempts[episode] = self._attempts.get(episode, 0) + 1
             self._place(episode, worker, found)
             yield Start(self._lease(episode))
@@ -357,7 +356,7 @@ class EpisodeScheduler:
         """
         found: dict[str, str] = {}
         lacking: set[str] = set()
-        for model in sorted(self._specs[episode].models):
+        for model in sorted(self._models(episode)):
             server = before.get(model)
             if server is None or not self._takes(server, episode):
                 server = self._roomiest(model, episode)
@@ -432,7 +431,7 @@ class EpisodeScheduler:
         live.before, live.servers = live.servers, {}
         for server in live.before.values():
             self._vacate(episode, server)
-        self._enqueue(self._homeless, episode)
+        self._homeless.add(episode, self._models(episode))
         return Pause(episode, live.worker, finish)
 
     def _release(self, episode: str) -> bool:
@@ -446,12 +445,15 @@ class EpisodeScheduler:
         for server in live.servers.values():
             self._vacate(episode, server)
         if not live.servers:
-            self._dequeue(self._homeless, episode)
+            self._homeless.remove(episode, self._models(episode))
         return True
 
     def _lease(self, episode: str) -> Lease:
         live = self._live[episode]
         return Lease(episode, self._attempts[episode], live.worker, dict(live.servers))
+
+    def _models(self, episode: str) -> frozenset[str]:
+        return self._specs[episode].models
 
     def _age(self, episode: str) -> int:
         return self._specs[episode].index
@@ -462,26 +464,6 @@ class EpisodeScheduler:
         It must not change while the episode waits.
         """
         return self._age(episode)
-
-    def _key(self, queues: dict[frozenset[str], _Queue], episode: str) -> float:
-        return self._turn(episode) if queues is self._homeless else self._age(episode)
-
-    def _enqueue(self, queues: dict[frozenset[str], _Queue], episode: str) -> None:
-        queue = queues.setdefault(self._specs[episode].models, [])
-        bisect.insort(queue, (self._key(queues, episode), episode))
-
-    def _dequeue(self, queues: dict[frozenset[str], _Queue], episode: str) -> None:
-        queue = queues.get(self._specs[episode].models, [])
-        at = bisect.bisect_left(queue, (self._key(queues, episode), episode))
-        if at < len(queue) and queue[at][1] == episode:
-            del queue[at]
-
-    def _oldest(
-        self, queues: dict[frozenset[str], _Queue], without: set[frozenset[str]]
-    ) -> tuple[float, str] | None:
-        """The oldest episode of `queues`, less those whose models are in `without`."""
-        heads = (queue[0] for models, queue in queues.items() if queue and models not in without)
-        return min(heads, default=None)
 
     def _add_server(self, host: Host) -> None:
         self._servers[host.name] = host
