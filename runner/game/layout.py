@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from itertools import chain
 
 from runner.game.message import Message, Prompt
 from runner.game.public_first import line, public_first
-from runner.game.transcript import Event, EventKind, View
+from runner.game.transcript import Event, EventKind, Joined, View, seen
 
 
 class Layout(StrEnum):
@@ -34,33 +33,62 @@ def compose(layout: Layout, rules: str, view: View, seat: str, ask: str) -> Prom
     return _LAYOUTS[layout](rules, view, seat, ask)
 
 
-def dialogue(rules: str, view: View, seat: str) -> tuple[Message, ...]:
-    """All that `seat` saw and said, in order of time, as one chat."""
-    return _chat(rules, view.seen_by(seat), seat)
-
-
-def _chat(rules: str, events: Iterable[Event], seat: str) -> tuple[Message, ...]:
-    messages = [Message("system", f"{rules}\n\nYou are {seat}.")]
-    pending: list[str] = []
-    for event in events:
-        if not event.visible_to(seat) or event.by == seat:
-            continue
-        if event.kind is EventKind.replied:
-            messages += [Message("user", "\n".join(pending)), Message("assistant", event.text)]
-            pending = []
-        elif event.kind is EventKind.phase:
-            pending.append(f"[{line(event.text)}]")
+def dialogues(rules: str, view: View, seats: Iterable[str]) -> dict[str, tuple[Message, ...]]:
+    """Seat → all that it saw and said, in order of time, as one chat."""
+    chats = {seat: _Chat(rules, seat) for seat in seats}
+    for entry in view.entries():
+        if isinstance(entry, Joined):  # which each seat lived through in an order of its own
+            for seat, chat in chats.items():
+                for event in seen((entry,), seat):
+                    chat.add(event, _shown(event))
         else:
-            pending.append(event.text if event.kind is EventKind.asked else line(event.text))
-    if pending:
-        messages.append(Message("user", "\n".join(pending)))
-    return tuple(messages)
+            shown = _shown(entry)
+            for seat in chats if entry.to is None else entry.to:
+                if seat in chats:
+                    chats[seat].add(entry, shown)
+    return {seat: chat.messages() for seat, chat in chats.items()}
+
+
+_PHASE, _TOLD, _REPLIED = EventKind.phase, EventKind.told, EventKind.replied
+
+
+class _Chat:
+    """What one seat saw and said so far."""
+
+    def __init__(self, rules: str, seat: str) -> None:
+        self._seat = seat
+        self._messages = [Message("system", f"{rules}\n\nYou are {seat}.")]
+        self._pending: list[str] = []
+
+    def add(self, event: Event, shown: str) -> None:
+        """Add what it may know; `shown` is what `_shown` makes of it."""
+        if event.by == self._seat:
+            return  # its own words stand there already
+        if event.kind is _REPLIED:
+            said = Message("user", "\n".join(self._pending)), Message("assistant", shown)
+            self._messages += said
+            self._pending = []
+        else:
+            self._pending.append(shown)
+
+    def messages(self) -> tuple[Message, ...]:
+        if not self._pending:
+            return tuple(self._messages)
+        return (*self._messages, Message("user", "\n".join(self._pending)))
+
+
+def _shown(event: Event) -> str:
+    if event.kind is _PHASE:
+        return f"[{line(event.text)}]"
+    return line(event.text) if event.kind is _TOLD else event.text
 
 
 def _dialogue(rules: str, view: View, seat: str, ask: str) -> Prompt:
-    question = Event(EventKind.asked, ask, frozenset((seat,)), "")
-    messages = _chat(rules, chain(view.seen_by(seat), (question,)), seat)
-    return Prompt(messages, len(rules), len(rules))
+    chat = _Chat(rules, seat)
+    for event in seen(view.entries(), seat):
+        chat.add(event, _shown(event))
+    chat.add(Event(EventKind.asked, ask, frozenset((seat,)), ""), ask)
+    return Prompt(chat.messages(), len(rules), len(rules))
 
 
 _LAYOUTS: dict[Layout, Callable[[str, View, str, str], Prompt]] = {

@@ -16,6 +16,7 @@ from runner.game.transcript import Entry, Event, EventKind, Log, View, flat
 
 _HEAD = "What everyone has seen and heard:\n"
 _ESCAPED_HEAD = escaped(_HEAD)
+_PHASE, _TOLD = EventKind.phase, EventKind.told  # to look up a member takes longer than to compare
 
 
 @dataclass(slots=True)
@@ -55,17 +56,17 @@ class _LaidOut:
         public: list[str] = []
         private: dict[str, list[str]] = {}
         for event in flat(islice(entries, self.count, length)):
-            if event.kind is EventKind.phase:
+            if event.kind is _TOLD:
+                if event.to is None:
+                    public.append(f"{line(event.text)}\n")
+                else:
+                    told = _stamped(event)
+                    for seat in event.to:
+                        private.setdefault(seat, []).append(told)
+            elif event.kind is _PHASE:
                 public.append(f"\n[{line(event.text)}]\n")
-            elif event.kind is not EventKind.told:
-                continue
-            elif event.to is None:
-                public.append(f"{line(event.text)}\n")
-            else:
-                told = _stamped(event)
-                for seat in event.to:
-                    private.setdefault(seat, []).append(told)
-        self.public.add(public)
+        if public:
+            self.public.add(public)
         for seat, lines in private.items():
             self.private.setdefault(seat, _Text()).add(lines)
         self.count, self.last = length, entries[length - 1]
@@ -73,7 +74,7 @@ class _LaidOut:
 
 def public_first(rules: str, view: View, seat: str, ask: str) -> Prompt:
     """The prompt of `seat`; see `runner.game.layout.compose`."""
-    laid = [_laid_out(log, length) for log, length in view.parts]
+    laid = [_laid_out(log, length) for log, length in view.parts if length]
     private = [own for one in laid if (own := one.private.get(seat)) is not None]
     shared = _HEAD + "".join([one.public.plain for one in laid])
     before = f"\nOnly {seat} knows:\nYou are {seat}.\n"

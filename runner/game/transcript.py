@@ -38,9 +38,6 @@ class Event(NamedTuple):
     by: str | None = None
     """The seat whose own words these are."""
 
-    def visible_to(self, seat: str) -> bool:
-        return self.to is None or seat in self.to
-
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -134,25 +131,37 @@ class View:
 
     def __iter__(self) -> Iterator[Event]:
         """All events, simultaneous branches in the order of the moves."""
+        return iter(flat(self.entries()))
+
+    def entries(self) -> Iterator[Entry]:
         for log, length in self.parts:
-            yield from flat(islice(log.entries, length))
-
-    def seen_by(self, seat: str) -> Iterator[Event]:
-        """All events as `seat` lived through them: its own branch before simultaneous ones."""
-        for log, length in self.parts:
-            yield from flat(islice(log.entries, length), seat)
+            yield from islice(log.entries, length)
 
 
-def flat(entries: Iterable[Entry], seat: str | None = None) -> Iterator[Event]:
-    """The events in `entries`, simultaneous branches in the order of the moves, or as `seat` lived
-    through them."""
+def flat(entries: Iterable[Entry]) -> list[Event]:
+    """The events in `entries`, simultaneous branches in the order of the moves."""
+    events: list[Event] = []
     for entry in entries:
-        if isinstance(entry, Event):
-            yield entry
-            continue
-        first = entry.own.get(seat) if seat is not None else None
-        if first is not None:
-            yield from flat(entry.branches[first], seat)
-        for i, branch in enumerate(entry.branches):
-            if i != first:
-                yield from flat(branch, seat)
+        if isinstance(entry, Joined):
+            for branch in entry.branches:
+                events += flat(branch)
+        else:
+            events.append(entry)
+    return events
+
+
+def seen(entries: Iterable[Entry], seat: str) -> list[Event]:
+    """What `seat` may know of `entries`, as it lived through them: its own branch before
+    simultaneous ones."""
+    events: list[Event] = []
+    for entry in entries:
+        if isinstance(entry, Joined):
+            first = entry.own.get(seat)
+            if first is not None:
+                events += seen(entry.branches[first], seat)
+            for i, branch in enumerate(entry.branches):
+                if i != first:
+                    events += seen(branch, seat)
+        elif entry.to is None or seat in entry.to:
+            events.append(entry)
+    return events

@@ -10,7 +10,7 @@ from typing import Any
 from runner.episode import EpisodeSpec, Status
 from runner.game import Kind, Outcome, Seat, Step, Table
 from runner.game.delta import PromptDelta
-from runner.game.layout import dialogue
+from runner.game.layout import dialogues
 from runner.worker.job import Job
 from runner.worker.players import Call, Players, player_of
 
@@ -206,8 +206,10 @@ def seat_rows(
     """One row per seat, with all it saw and said as one chat; none without a table."""
     if table is None:
         return []
-    view, outcome, stop_condition = table.log.view(), ending.outcome, ending.stop_condition
+    outcome, stop_condition = ending.outcome, ending.stop_condition
     rewards = outcome.rewards if outcome else {}
+    metadata = json.dumps({"seed": spec.seed, "repeat": spec.repeat})
+    chats = dialogues(table.rules, table.log.view(), [seat.name for seat in table.seats])
     return [
         {
             "trajectory_id": f"{spec.id}/{seat.name}",
@@ -221,11 +223,13 @@ def seat_rows(
             "reward": rewards.get(seat.name),
             "won": _won(seat, outcome),
             "survived": seat.alive if outcome else None,
-            "messages": [m._asdict() for m in dialogue(table.rules, view, seat.name)],
+            "messages": [
+                {"role": role, "content": content} for role, content in chats[seat.name]
+            ],
             "is_truncated": stop_condition is not None,
             "has_error": outcome is None and stop_condition is None,
             "stop_condition": stop_condition,
-            "metadata": json.dumps({"seed": spec.seed, "repeat": spec.repeat}),
+            "metadata": metadata,
         }
         for seat in table.seats
     ]

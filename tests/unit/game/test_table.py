@@ -26,7 +26,7 @@ from runner import (
     Step,
     Table,
 )
-from runner.game.layout import compose, dialogue
+from runner.game.layout import compose, dialogues
 
 NAMES = ("Ann", "Bob", "Cid")
 
@@ -60,9 +60,10 @@ async def test_own_words_are_not_repeated_in_a_dialogue() -> None:
     t = table(lambda r: f"I am {r.seat}", layout=Layout.dialogue)
     ann = t.seats[0]
     t.tell_all(f"{ann}: {await ann.say('Speak.')}", by=ann)
-    roles = [(m.role, m.content) for m in dialogue(t.rules, t.log.view(), "Ann")]
+    chats = dialogues(t.rules, t.log.view(), ["Ann", "Bob"])
+    roles = [(m.role, m.content) for m in chats["Ann"]]
     assert roles[1:] == [("user", "Speak."), ("assistant", "I am Ann")]
-    assert "Ann: I am Ann" in dialogue(t.rules, t.log.view(), "Bob")[-1].content
+    assert "Ann: I am Ann" in chats["Bob"][-1].content
 
 
 async def test_model_text_cannot_pose_as_structure() -> None:

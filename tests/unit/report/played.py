@@ -12,7 +12,7 @@ from typing import Any
 from runner import RandomPolicy
 from runner.game import Game, Kind, Outcome, Reply, Request, Step, Table
 from runner.game.delta import PromptDelta
-from runner.game.layout import Layout, dialogue
+from runner.game.layout import Layout, dialogues
 from runner.record import Recorder, manifest, storage_at
 from runner.record.sample import episode, seat, step
 
@@ -102,7 +102,7 @@ def played(
         on_step=note,
     )
     outcome: Outcome = asyncio.run(game.play(table))
-    view = table.log.view()
+    chats = dialogues(table.rules, table.log.view(), [one.name for one in table.seats])
     seats = [
         seat(
             name,
@@ -113,7 +113,7 @@ def played(
             reward=outcome.rewards.get(one.name),
             won=None if outcome.winner is None else outcome.winner in (one.name, one.team),
             survived=one.alive,
-            messages=[m._asdict() for m in dialogue(table.rules, view, one.name)],
+            messages=[m._asdict() for m in chats[one.name]],
         )
         for one in table.seats
     ]
