@@ -7,6 +7,7 @@ process, which is what it takes from the rest. Replay: whole games from their re
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import statistics
 import tempfile
@@ -22,7 +23,7 @@ from runner.config import ModelConfig
 from runner.episode import EpisodeSpec
 from runner.game import Reply, Request
 from runner.record import Recorder
-from runner.worker import Job, Play, Result, ServerAddress, Worker
+from runner.worker import Job, Play, Result, ServerAddress, Worker, collect_seldom
 from runner.worker.calls import Caller
 from runner.worker.route import Route
 
@@ -34,6 +35,7 @@ GAMES = {
 }
 """Name → words of the command line. Poker has little code of its own: twenty hands show what a
 reply costs, one hand what an episode does."""
+_USUAL = gc.get_threshold()
 PER_S = 1000
 GATE_SHARE, GATE_REPLAY = 2.0, 20_000
 MISSED = (
@@ -97,7 +99,10 @@ def job_of(*game: str) -> tuple[Job, list[EpisodeSpec]]:
 async def played(
     job: Job, specs: Sequence[EpisodeSpec], recorded: dict[str, list[dict[str, Any]]] | None = None
 ) -> tuple[list[dict[str, Any]], list[Result], int, float]:
-    """Steps and results of `specs` played at once, calls made, and CPU seconds."""
+    """Steps and results of `specs` played at once, calls made, and CPU seconds.
+
+    The garbage collector is set as in a worker's process.
+    """
     worker, stand = Worker("worker-0", job), Stand()
     caller: Caller = stand  # type: ignore[assignment]
     worker._caller = caller
@@ -106,6 +111,7 @@ async def played(
         Play(spec, 2 if recorded else 1, address, (recorded or {}).get(spec.id, ()))
         for spec in specs
     ]
+    collect_seldom()
     begun = time.process_time()
     await worker.deliver(orders)
     steps: list[dict[str, Any]] = []
@@ -128,6 +134,8 @@ def recording(
 ) -> tuple[float, float]:
     """What `Recorder` takes at `PER_S` replies a second, as shares of one core: of the event loop,
     which everything else waits for, and of the thread beside it."""
+    gc.unfreeze()  # a driver's collector is as Python has it
+    gc.set_threshold(*_USUAL)
     loop = beside = 0.0
     ends = max(1, len(results) * PER_S // max(1, len(steps)))
     with tempfile.TemporaryDirectory() as scratch:

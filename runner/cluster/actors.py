@@ -13,7 +13,7 @@ import ray
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine, ports
 from runner.errors import EngineError
-from runner.worker import Job, Order, Report, Worker
+from runner.worker import Job, Order, Report, Worker, collect_seldom
 
 
 class Server:
@@ -95,6 +95,7 @@ class WorkerActor:
         for chatty in ("httpx", "httpx2"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         self._worker = Worker(worker_id, job)
+        collect_seldom()
 
     def __repr__(self) -> str:
         return f"Worker({self._worker.worker_id})"

@@ -175,6 +175,11 @@ class Table:
         trunk.join(branches)
         return results
 
+    def close(self) -> None:
+        """Let go of the seats once the episode is over. Each knows its table, so all that was said
+        would else stay in memory until the garbage collector comes round."""
+        self.seats = []
+
     def append(
         self, kind: EventKind, text: str, to: frozenset[str] | None, by: Seat | None = None
     ) -> None:

@@ -1,5 +1,6 @@
 """Plays episodes: a plain asyncio class that turns leases into rows."""
 
+from runner.worker.collector import collect_seldom
 from runner.worker.job import Job, ServerAddress
 from runner.worker.players import Tally
 from runner.worker.worker import Order, Play, Pool, Progress, Report, Reroute, Result, Worker
@@ -16,4 +17,5 @@ __all__ = [
     "ServerAddress",
     "Tally",
     "Worker",
+    "collect_seldom",
 ]

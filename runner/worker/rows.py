@@ -223,9 +223,7 @@ def seat_rows(
             "reward": rewards.get(seat.name),
             "won": _won(seat, outcome),
             "survived": seat.alive if outcome else None,
-            "messages": [
-                {"role": role, "content": content} for role, content in chats[seat.name]
-            ],
+            "messages": [{"role": role, "content": content} for role, content in chats[seat.name]],
             "is_truncated": stop_condition is not None,
             "has_error": outcome is None and stop_condition is None,
             "stop_condition": stop_condition,

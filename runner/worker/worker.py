@@ -225,6 +225,8 @@ class Worker:
         attempt = self._live.pop(episode)
         self._past = _sum([self._past, attempt.journal.players.asked])
         self._ended.append(attempt)
+        if attempt.table is not None:
+            attempt.table.close()
         self._news.set()
 
     async def _play(self, attempt: _Attempt) -> Result:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import sys
 import types
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -507,3 +509,29 @@ async def test_a_long_replay_lets_others_have_their_turn(model: Model) -> None:
         turns += 1
     await worker.stop()
     assert turns >= len(before)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_an_episode_held_goes_with_it(fails: bool) -> None:
+    """Without the garbage collector, which a worker seldom calls."""
+    tables: list[weakref.ref[Table]] = []
+
+    class Remembered(Duel):
+        async def play(self, table: Table) -> Outcome:
+            tables.append(weakref.ref(table))
+            outcome = await super().play(table)
+            if fails:
+                raise KeyError("no such card")
+            return outcome
+
+    sys.modules["duel_games"].__dict__["Remembered"] = Remembered
+    worker = Worker("worker-1", job("Remembered", seats={"default": "random"}))
+    gc.disable()
+    try:
+        await worker.deliver([Play(SPEC, 1, {})])
+        report = await collect_until(worker, lambda r: bool(r.results))
+        assert report.results[0].status is (Status.game_error if fails else Status.finished)
+        assert len(tables) == 1 and tables[0]() is None
+    finally:
+        gc.enable()
+        await worker.stop()
