@@ -138,14 +138,16 @@ def steps(
     of: Collection[str] | None = None,
     *,
     but: Collection[str] = (),
+    columns: Sequence[str] = tuple(STEPS.names),
     index: Index | None = None,
 ) -> Steps:
     """The recorded steps of the episodes `of` (all when None), less those of the episodes `but`.
 
-    One pass over the files that hold some, whatever the number of episodes.
+    One pass over the files that hold some, whatever the number of episodes. `columns` as in
+    `in_batches`.
     """
     known = index or Index()
-    return Steps(steadily(storage, lambda: _parts(storage, known, of, but)))
+    return Steps(steadily(storage, lambda: _parts(storage, known, of, but, columns)))
 
 
 def seats(storage: Storage, of: Collection[str], index: Index | None = None) -> pa.Table:

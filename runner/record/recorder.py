@@ -137,14 +137,19 @@ class Recorder:
         return journal.survey(self.storage, self._index)
 
     def steps(
-        self, of: Collection[str] | None = None, *, but: Collection[str] = ()
+        self,
+        of: Collection[str] | None = None,
+        columns: Sequence[str] = tuple(TABLES["steps"].names),
+        *,
+        but: Collection[str] = (),
     ) -> journal.Steps:
         """Every step taken so far of the episodes `of`, less `but`; flushes, then reads.
 
-        One pass, however many episodes: ask for all at once. Raises NotWritten like `flush`.
+        One pass, however many episodes: ask for all at once. `columns` must have those by which
+        steps are sorted. Raises NotWritten like `flush`.
         """
         self.flush()
-        return journal.steps(self.storage, of, but=but, index=self._index)
+        return journal.steps(self.storage, of, but=but, columns=columns, index=self._index)
 
     def steps_of(self, episode_id: str) -> list[dict[str, Any]]:
         """Every step taken so far of one episode, by attempt, ordinal, retry and seat."""

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from runner.config import Fork
 from runner.errors import UsageError
 from runner.record import journal, manifest, read, storage_at
-from runner.worker.replay import INHERITED
+from runner.worker.replay import INHERITED, REPLAYED
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def parent_of(fork: Fork) -> Parent | None:
         raise UsageError(
             f"fork.turn={fork.turn}: that episode has {row['num_turns']} turns, counted from 0."
         )
-    steps = journal.steps(storage, {row["episode_id"]}).of(row["episode_id"])
-    kept = [{**step, "attempt": INHERITED} for step in _newest(steps) if step["turn"] < fork.turn]
+    recorded = journal.steps(storage, {row["episode_id"]}, columns=(*REPLAYED, "turn"))
+    steps = _newest(recorded.of(row["episode_id"]))
+    kept = [{**step, "attempt": INHERITED} for step in steps if step["turn"] < fork.turn]
     return Parent(row["episode_id"], row["seed"], fork.turn, kept)
 
 

@@ -12,6 +12,7 @@ from runner.cluster import ActorDied, WorkerHandle
 from runner.errors import RunFailed
 from runner.record import NotWritten
 from runner.worker import Order, Play
+from runner.worker.replay import REPLAYED
 from runner.worker.rows import Row
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Steps(Protocol):
 class Records(Protocol):
     """Where recorded steps come from."""
 
-    def steps(self, of: Collection[str]) -> Steps: ...
+    def steps(self, of: Collection[str], columns: Sequence[str]) -> Steps: ...
 
 
 class Outbox:
@@ -112,7 +113,7 @@ class Outbox:
         while True:
             try:
                 async with self._reading:
-                    return await asyncio.to_thread(self._records.steps, episodes)
+                    return await asyncio.to_thread(self._records.steps, episodes, REPLAYED)
             except NotWritten as error:  # the flush decides when it has lasted too long
                 log.warning("%s", error)
             except (RunFailed, OSError) as error:

@@ -26,6 +26,32 @@ INHERITED = 0
 """The attempt of rows that come from the episode this one was forked from."""
 
 
+REPLAYED = (
+    "episode_id",
+    "attempt",
+    "seat",
+    "ordinal",
+    "retry",
+    "prompt_base",
+    "prompt_keep",
+    "prompt",
+    "reply",
+    "reasoning",
+    "finish_reason",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "latency_s",
+    "queue_s",
+    "first_token_s",
+    "retractions",
+    "model",
+    "server_id",
+    "request_id",
+)
+"""The columns of the steps table that a replay reads."""
+
+
 class Diverged(InfraError):
     """A question is not the recorded one, and the episode is not to go on as it is."""
 
@@ -36,7 +62,8 @@ class Replay:
     def __init__(
         self, rows: Sequence[Mapping[str, Any]], *, on_divergence: str = "continue"
     ) -> None:
-        """`rows` of the steps table, of any number of attempts: the newest reply counts."""
+        """`rows` of the steps table with the columns `REPLAYED`, of any number of attempts: the
+        newest reply counts."""
         self.used: set[Key] = set()
         """Keys of the replies that were given again."""
         self.inherited: set[Key] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -76,11 +76,16 @@ class Recorded:
 
     def flush(self) -> None: ...
 
-    def steps(self, of: Collection[str]) -> Recorded:
+    def steps(self, of: Collection[str], columns: Sequence[str]) -> Recorded:
+        self.columns = columns
         return self
 
     def of(self, episode_id: str) -> list[dict[str, Any]]:
-        return [row for row in self.rows["steps"] if row["episode_id"] == episode_id]
+        return [
+            {name: row[name] for name in self.columns}
+            for row in self.rows["steps"]
+            if row["episode_id"] == episode_id
+        ]
 
 
 class Hand:

@@ -214,7 +214,7 @@ class Unreadable:
         self.error = error
         self.reads = 0
 
-    def steps(self, of: Any) -> Any:
+    def steps(self, of: Any, columns: Any) -> Any:
         self.reads += 1
         raise self.error
 

@@ -23,6 +23,7 @@ from runner.episode import EpisodeSpec, Status
 from runner.game.delta import rebuild
 from runner.record import TABLES
 from runner.worker import Job, Play, Report, Reroute, Result, ServerAddress, Worker
+from runner.worker.replay import REPLAYED
 from runner.worker.turns import TURN_S, Turns
 
 Handler = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
@@ -417,7 +418,8 @@ async def go_on(
 ) -> tuple[Result, list[dict[str, Any]]]:
     model.answer = moody
     worker = Worker("worker-1", a_job)
-    await worker.deliver([Play(SPEC, 2, {"m": model.address()}, steps)])
+    recorded = [{name: step[name] for name in REPLAYED} for step in steps]
+    await worker.deliver([Play(SPEC, 2, {"m": model.address()}, recorded)])
     report = await collect_until(worker, lambda r: bool(r.results))
     await worker.stop()
     return report.results[0], report.steps
