@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from games.werewolf.roles import Cause, Role, Team
 from runner.game import Seat
@@ -96,5 +96,5 @@ class Tally:
             "wolves_alive": sum(s.alive and s.team == Team.werewolves for s in seats),
             "villagers_alive": sum(s.alive and s.team == Team.villagers for s in seats),
             "village_vote_accuracy": round(on_wolves / votes, 4) if votes else None,
-            **asdict(self),
+            **vars(self),
         }

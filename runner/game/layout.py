@@ -11,12 +11,12 @@ game starts a line at the margin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 
 from runner.game.message import Message, Prompt
 from runner.game.public_first import line, public_first
-from runner.game.transcript import Event, EventKind, Joined, View, seen
+from runner.game.transcript import Entry, Event, EventKind, Joined, View
 
 
 class Layout(StrEnum):
@@ -36,16 +36,7 @@ def compose(layout: Layout, rules: str, view: View, seat: str, ask: str) -> Prom
 def dialogues(rules: str, view: View, seats: Iterable[str]) -> dict[str, tuple[Message, ...]]:
     """Seat → all that it saw and said, in order of time, as one chat."""
     chats = {seat: _Chat(rules, seat) for seat in seats}
-    for entry in view.entries():
-        if isinstance(entry, Joined):  # which each seat lived through in an order of its own
-            for seat, chat in chats.items():
-                for event in seen((entry,), seat):
-                    chat.add(event, _shown(event))
-        else:
-            shown = _shown(entry)
-            for seat in chats if entry.to is None else entry.to:
-                if seat in chats:
-                    chats[seat].add(entry, shown)
+    _live_through(view.entries(), chats)
     return {seat: chat.messages() for seat, chat in chats.items()}
 
 
@@ -83,10 +74,27 @@ def _shown(event: Event) -> str:
     return line(event.text) if event.kind is _TOLD else event.text
 
 
+def _live_through(entries: Iterable[Entry], chats: Mapping[str, _Chat]) -> None:
+    """Add to each of `chats` what its seat may know of `entries`, in the order in which it lived
+    through them: its own branch before simultaneous ones."""
+    for entry in entries:
+        if isinstance(entry, Joined):
+            own = entry.own
+            for seat, chat in chats.items():
+                if seat in own:
+                    _live_through(entry.branches[own[seat]], {seat: chat})
+            for i, branch in enumerate(entry.branches):
+                _live_through(branch, {s: chat for s, chat in chats.items() if own.get(s) != i})
+        else:
+            shown = _shown(entry)
+            for seat in chats if entry.to is None else entry.to:
+                if seat in chats:
+                    chats[seat].add(entry, shown)
+
+
 def _dialogue(rules: str, view: View, seat: str, ask: str) -> Prompt:
     chat = _Chat(rules, seat)
-    for event in seen(view.entries(), seat):
-        chat.add(event, _shown(event))
+    _live_through(view.entries(), {seat: chat})
     chat.add(Event(EventKind.asked, ask, frozenset((seat,)), ""), ask)
     return Prompt(chat.messages(), len(rules), len(rules))
 

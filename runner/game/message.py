@@ -30,7 +30,7 @@ class Prompt(NamedTuple):
 
     @property
     def chars(self) -> int:
-        return sum(len(message.content) for message in self.messages)
+        return sum([len(content) for _, content in self.messages])
 
     @property
     def full_text(self) -> str:

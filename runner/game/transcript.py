@@ -148,20 +148,3 @@ def flat(entries: Iterable[Entry]) -> list[Event]:
         else:
             events.append(entry)
     return events
-
-
-def seen(entries: Iterable[Entry], seat: str) -> list[Event]:
-    """What `seat` may know of `entries`, as it lived through them: its own branch before
-    simultaneous ones."""
-    events: list[Event] = []
-    for entry in entries:
-        if isinstance(entry, Joined):
-            first = entry.own.get(seat)
-            if first is not None:
-                events += seen(entry.branches[first], seat)
-            for i, branch in enumerate(entry.branches):
-                if i != first:
-                    events += seen(branch, seat)
-        elif entry.to is None or seat in entry.to:
-            events.append(entry)
-    return events
