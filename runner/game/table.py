@@ -162,7 +162,7 @@ class Table:
         trunk = self.here
         branches = trunk.fork(len(moves))
         tasks = [
-            asyncio.ensure_future(_play_in(branch, move))
+            asyncio.create_task(_play_in(branch, move))
             for branch, move in zip(branches, moves, strict=True)
         ]
         try:

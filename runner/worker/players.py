@@ -57,7 +57,9 @@ class Players:
         replay: Replay,
         sent: Sent,
         turns: Turns,
+        asked: Tally,
     ) -> None:
+        """`asked` counts the replies that servers give, and is shared by the worker's episodes."""
         self._job = job
         self.replay = replay
         self._salt = spec.repeat * 1_000_003
@@ -65,11 +67,10 @@ class Players:
         self._route = route
         self._sent = sent
         self._turns = turns
+        self._asked = asked
         self._baselines: dict[str, Policy] = {}
         self.tally = Tally()
         """Of the episode, with what its recorded replies cost when they were made."""
-        self.asked = Tally()
-        """Of the replies that servers gave this attempt."""
         self.questions = 0
         self.calls: dict[tuple[str, int, int], Call] = {}
         """The model calls that no row has yet, by step key."""
@@ -97,7 +98,7 @@ class Players:
             call = Call(tries, min(sending.expected, reply.prompt_tokens))
             self.calls[request.seat, request.ordinal, request.retry] = call
             self.tally.add(reply)
-            self.asked.add(reply)
+            self._asked.add(reply)
             return reply
         await asyncio.sleep(0)  # nor does a baseline
         if name not in self._baselines:

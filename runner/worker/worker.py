@@ -15,7 +15,7 @@ import logging
 import sys
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -135,7 +135,7 @@ class Worker:
         self._unacknowledged: Report | None = None
         self._stopped = False
         self._failures: dict[str, str] = {}
-        self._past = Tally()
+        self._asked = Tally()
         self._answered: dict[ServerAddress, Answered] = {}
         self._turns = Turns()
 
@@ -215,7 +215,16 @@ class Worker:
         rows = order.recorded if self._game.replayable else ()
         replay = Replay(rows, on_divergence=self._job.on_divergence)
         sent = Sent(self._answered)
-        players = Players(self._job, order.spec, self._caller, route, replay, sent, self._turns)
+        players = Players(
+            self._job,
+            order.spec,
+            self._caller,
+            route,
+            replay,
+            sent,
+            self._turns,
+            self._asked,
+        )
         attempt = _Attempt(Journal(self._job, order.spec, order.attempt, players), route)
         attempt.task = asyncio.create_task(self._play(attempt), name=f"episode {order.spec.id}")
         attempt.task.add_done_callback(lambda _: self._end(order.spec.id))
@@ -223,7 +232,6 @@ class Worker:
 
     def _end(self, episode: str) -> None:
         attempt = self._live.pop(episode)
-        self._past = _sum([self._past, attempt.journal.players.asked])
         self._ended.append(attempt)
         if attempt.table is not None:
             attempt.table.close()
@@ -276,8 +284,7 @@ class Worker:
         return checked(await game.play(attempt.table), attempt.table)
 
     def _progress(self) -> Progress:
-        tallies = [a.journal.players.asked for a in self._live.values()]
-        return Progress(len(self._live), _sum([self._past, *tallies]))
+        return Progress(len(self._live), replace(self._asked))
 
     def _note_failure(self, server: ServerAddress, reason: str) -> None:
         self._failures[server.server_id] = reason
@@ -312,12 +319,3 @@ async def _play_to_end(
     if attempt.killed:  # whatever the game made of being cancelled
         raise asyncio.CancelledError
     return ending
-
-
-def _sum(tallies: list[Tally]) -> Tally:
-    return Tally(
-        sum(t.calls for t in tallies),
-        sum(t.input_tokens for t in tallies),
-        sum(t.cached_tokens for t in tallies),
-        sum(t.output_tokens for t in tallies),
-    )
