@@ -40,9 +40,10 @@ PER_S = 1000
 GATE_SHARE, GATE_REPLAY = 2.0, 20_000
 MISSED = (
     "**The gate of the replay is missed.** A replay plays the whole game, so that it can tell a "
-    "changed one. Of werewolf's 90 to 130 µs per reply on this machine the game and its table, "
-    "with no record and no prompt, take about 50 (`random_games`) and the garbage collector some "
-    "20 to 40; the rest composes and compares prompts and makes the rows of the episode's end. "
+    "changed one. Of werewolf's time per reply the game and its table, with ready replies and no "
+    "prompt, take somewhat under a half; a fifth composes and compares prompts, a seventh makes "
+    "whole prompts of the record and rows at the episode's end, the garbage collector takes a "
+    "twenty-fifth; the rest finds, counts and hands on replies. "
     "Beside live calls, of which a model answers some tens a second, it is little."
 )
 SPEECH = (
