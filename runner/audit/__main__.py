@@ -11,6 +11,7 @@ from dataclasses import asdict
 from runner.audit.checks import audit
 from runner.audit.compare import compare
 from runner.errors import RunFailed, UsageError
+from runner.report.html.abreast import cores
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,9 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="as one JSON list")
     given = parser.parse_args(arguments)
     try:
-        found = audit(given.run_dir)
+        found = audit(given.run_dir, processes=cores())
         if given.against:
-            audit(given.against)  # that there is a run
             found += compare(given.run_dir, given.against)
     except (UsageError, RunFailed) as error:
         sys.stderr.write(f"runner: error: {error}\n")

@@ -179,9 +179,10 @@ _CHECKS = [
 ]
 
 
-def audit(run_dir: str | Path | Storage) -> list[Finding]:
+def audit(run_dir: str | Path | Storage, *, processes: int = 1) -> list[Finding]:
     """What of the run in `run_dir` breaks a promise; empty when all is kept.
 
+    More `processes` than one are for a large run in a program that may be imported anew.
     Works on finished, running and crashed runs. Raises UsageError when no run is there.
     """
     storage = storage_at(run_dir)
@@ -193,12 +194,12 @@ def audit(run_dir: str | Path | Storage) -> list[Finding]:
             database.register(table, read(storage, table, columns))
         found = [finding for check in _CHECKS if (finding := _ask(database, check))]
         found += _missing(database, about)
-    return found + _leaks(storage, about)
+    return found + _leaks(storage, about, processes)
 
 
-def _leaks(storage: Storage, about: Manifest) -> list[Finding]:
+def _leaks(storage: Storage, about: Manifest, processes: int) -> list[Finding]:
     """One finding for each kind of leak, see docs/report.md."""
-    leaks = find_leaks(storage, about.secrets)
+    leaks = find_leaks(storage, about.secrets, processes=processes)
     found = []
     for kind, count in leaks.kinds.items():
         first, *more = [asdict(leak) for leak in leaks.found if leak.kind == kind][:_EXAMPLES]

@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 
 from runner.audit.checks import Finding
-from runner.record import Storage, read, storage_at
+from runner.errors import UsageError
+from runner.record import Storage, manifest, read, storage_at
 
 _EPISODES = ["episode_id", "index", "attempt", "status", "winner", "num_turns", "facts"]
 _SEATS = ["episode_id", "attempt", "seat", "role", "team", "reward", "won", "survived", "messages"]
@@ -40,10 +41,15 @@ _SAME = {
 
 
 def compare(run_dir: str | Path | Storage, other_dir: str | Path | Storage) -> list[Finding]:
-    """Where two runs of the same specs differ; empty when they are the same to the letter."""
+    """Where two runs of the same specs differ; empty when they are the same to the letter.
+
+    Raises UsageError when `other_dir` holds no run.
+    """
+    other = storage_at(other_dir)
+    if manifest.load(other) is None:
+        raise UsageError(f"{other.place} holds no run: it has no run.json.")
     with duckdb.connect() as database:
-        for name, place in (("one", run_dir), ("other", other_dir)):
-            storage = storage_at(place)
+        for name, storage in (("one", storage_at(run_dir)), ("other", other)):
             database.register("all_episodes", read(storage, "episodes", _EPISODES))
             database.register("all_seats", read(storage, "seats", _SEATS))
             for query in (_ENDS, _SEATS_OF_ENDS):

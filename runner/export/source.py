@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
-CHUNK_ROWS = 50_000
+CHUNK_ROWS = 15_000
 """Replies held in memory at once, about: whole episodes go together."""
 CHUNK_EPISODES = 500
 

@@ -48,6 +48,7 @@ class Ending:
     reason: str
     """As in the manifest: finished, interrupted or `failed: …`."""
     code: int
+    """As the signals were: a run may have finished all the same."""
     error: RunnerError | None = None
 
 
@@ -150,11 +151,11 @@ class Attempt:
             for what, end in zip(aside, ends, strict=False):
                 if isinstance(end, Exception):  # neither is a reason to stop
                     log.warning("the %s ended: %r", what, end)
+        if not self._driver.left:
+            return Ending("finished", self._code)
         if self._signals:
             return Ending("interrupted", self._code)
-        if self._driver.left:
-            raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
-        return Ending("finished", 0)
+        raise AssertionError(f"{self._driver.left} episodes neither ended nor failed")
 
     async def _export(self) -> None:
         """Show the run's figures in Ray's metrics: no longer than it lasts, see `Gauges`."""

@@ -135,7 +135,7 @@ class Driver:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
-            if not self.board.draining:
+            if not self._scheduler.waiting:
                 self._record_those_set_aside()
         finally:
             for task in (over, *running):

@@ -63,6 +63,9 @@ def run(
 ) -> int:
     """Play the run and return the exit code: 0, 1 when no episode ended well, 130 or 143.
 
+    Who stops a run that has nothing left to begin lets it finish: 0. In a sweep it is 130 or 143
+    all the same, as the next one is not to begin.
+
     `words` are kept for a later command in the same run directory.
 
     `sweep` is the job's number in a multirun. Raises UsageError before anything starts, RunFailed
@@ -322,4 +325,5 @@ def _finish(storage: Storage, plan: Plan, terminal: Terminal, ending: Ending) ->
     if ending.error is not None:
         raise ending.error
     ended_well = sum(summary.episodes.by_status.get(s, 0) for s in ENDED_WELL)
-    return ending.code or (0 if ended_well else 1)
+    stopped = ending.code if ending.reason != "finished" or plan.sweep else 0
+    return stopped or (0 if ended_well else 1)

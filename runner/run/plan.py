@@ -52,6 +52,8 @@ class Plan:
     job: Job
     parent: Parent | None = None
     """The episode that all of these are forked from."""
+    sweep: bool = False
+    """Whether it is one of several runs of a command."""
 
     @property
     def name(self) -> str:
@@ -171,7 +173,7 @@ def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:
     )
     if parent is not None:
         specs = [replace(s, parent=parent.episode, fork_turn=parent.turn) for s in specs]
-    return Plan(config, engines, run_dir, content, specs, job, parent)
+    return Plan(config, engines, run_dir, content, specs, job, parent, sweep is not None)
 
 
 def _answers(engine: EngineConfig, model: ModelConfig) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def show(found: Preview, console: Console) -> None:
         console.print(_table(found.nodes))
     _show_prediction(found, console)
     held = "as many as the servers say they hold" if found.at_once is None else f"{found.at_once}"
-    last = f"\nEpisodes: {found.episodes}, at once: {held}. Nothing was started."
+    last = f"\nEpisodes: {found.episodes}, at first {held} at once. Nothing was started."
     console.print(Text(last), soft_wrap=True)
 
 

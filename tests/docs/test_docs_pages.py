@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 from pathlib import Path
 from types import ModuleType
 
@@ -89,3 +90,20 @@ def test_results_page_has_every_status() -> None:
 
     rows = table_after(ROOT / "docs/results.md", "## How an episode ends")
     assert [row[0].strip("`") for row in rows] == [str(status) for status in Status]
+
+
+def test_the_remedy_for_a_killed_display_is_what_the_display_does_at_its_end() -> None:
+    from rich.console import Console
+
+    from runner.run.display import Painter
+
+    end = io.StringIO()
+    Painter(Console(file=end)).__exit__()
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    assert f"printf '{end.getvalue()}'".replace("\x1b", "\\033") in text
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    there = {(ROOT / link.partition("#")[0]).resolve() for link in links(ROOT / "README.md")}
+    pages = set((ROOT / "docs").glob("*.md"))
+    assert pages - {ROOT / "docs/scheduling_baselines.md"} <= there

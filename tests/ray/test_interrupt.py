@@ -81,6 +81,32 @@ def test_ctrl_c_lets_running_episodes_end_and_the_run_goes_on_later(
     assert exits(tmp_path / "out") == ["interrupted", "finished"]
 
 
+def test_ctrl_c_while_the_last_episodes_play_leaves_a_finished_run(
+    start: Start, tmp_path: Path
+) -> None:
+    run = start(*LONG, "n=6", "engine.slots=6", "model.name=interrupted")
+    run.until_begun(6)
+    run.signal(signal.SIGINT)
+    assert run.wait() == 0, run.output
+    assert "running episodes play to their end. Ctrl-C again stops now." in run.output
+    assert "To go on" not in run.output
+    assert_gone(run)
+    assert ended(tmp_path / "out") == 6
+    assert exits(tmp_path / "out") == ["finished"]
+
+
+def test_ctrl_c_while_the_last_episodes_of_a_run_play_begins_no_other_of_its_sweep(
+    start: Start, tmp_path: Path
+) -> None:
+    run = start("-m", *LONG, "seed=0,1000", "n=2", "model.name=interrupted")
+    run.until_begun(2, "out/0")
+    run.signal(signal.SIGINT)
+    assert run.wait() == 130, run.output
+    assert_gone(run)
+    assert exits(tmp_path / "out" / "0") == ["finished"]
+    assert not (tmp_path / "out" / "1").exists()
+
+
 def test_a_second_ctrl_c_stops_now(start: Start, tmp_path: Path) -> None:
     run = start(*LONG, "n=40", "engine.latency_s=30", "model.name=interrupted")
     run.until_begun(32)

@@ -28,8 +28,8 @@ UNFINISHED = "unfinished"
 """What stands for a status while an episode has none."""
 _TRIAL = 24
 """Games packed first, to learn how many fit."""
-_GROWTH = 16
-"""How many times as many are packed at once after it, where time is short."""
+_MOST = 384
+"""Most games whose rows are held at once: time may be short, and memory."""
 _SHARE_OF_FAILED = 0.25
 """Most of the room that goes to games which failed before others get theirs."""
 
@@ -222,9 +222,7 @@ class Shelf:
                     limit -= len(text)
                     left -= len(text)
                     taken += len(text)
-                batch = max(1, int(limit * len(now) / max(1, taken)))
-                if until is not None:
-                    batch = min(batch, _TRIAL * _GROWTH)
+                batch = min(_MOST, max(1, int(limit * len(now) / max(1, taken))))
         return found
 
 

@@ -48,6 +48,13 @@ class Leaks:
     left_out: int = 0
     """Games for which there was no time."""
 
+    def add(self, other: Leaks) -> None:
+        """Take in what was found in other games."""
+        self.found += other.found
+        self.games += other.games
+        self.prompts += other.prompts
+        self.unread += other.unread
+
     @property
     def kinds(self) -> Mapping[str, int]:
         """Kind → prompts in which it was found, of `KINDS` in order."""

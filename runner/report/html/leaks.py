@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from runner.record import Storage, journal
+from runner.report.html.abreast import abreast
 from runner.report.html.games import Entry, entries
 from runner.report.html.heard import Listener
 from runner.report.html.leak import KINDS, Leak, Leaks
@@ -16,7 +18,7 @@ from runner.report.html.watch import Rules, Watch
 
 __all__ = ["KINDS", "Leak", "Leaks", "find_leaks"]
 
-_BATCH = 64
+_BATCH = 128
 """Games whose rows are held at once."""
 
 
@@ -26,27 +28,43 @@ def find_leaks(
     games: Sequence[Entry] | None = None,
     *,
     seconds: float | None = None,
+    processes: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> Leaks:
-    """Audit every game of a run, or as many as `seconds` allow.
+    """Audit every game of a run, or as many as `seconds` allow, in so many `processes`.
 
     `declared` is a `runner.game.Secrets` as a tree, from `run.json`.
     """
     games = entries(storage) if games is None else games
+    batches = [games[start : start + _BATCH] for start in range(0, len(games), _BATCH)]
     until = None if seconds is None else clock() + seconds
-    rules, index, found = Rules.of(declared), journal.Index(), Leaks()
-    for start in range(0, len(games), _BATCH):
-        batch = {entry.id: entry for entry in games[start : start + _BATCH]}
+    task = partial(_audit, storage, journal.Index(), Rules.of(declared), until, clock)
+    found = Leaks()
+    for part in abreast(task, batches, processes):
+        found.add(part)
+    found.left_out = len(games) - found.games
+    return found
+
+
+def _audit(
+    storage: Storage,
+    index: journal.Index,
+    rules: Rules,
+    until: float | None,
+    clock: Callable[[], float],
+    games: Sequence[Entry],
+) -> Leaks:
+    """What is found in `games`, or in as many as there is time for."""
+    found = Leaks()
+    if until is not None and clock() >= until:
+        return found
+    steps = journal.steps(storage, {entry.id for entry in games}, index=index)
+    for entry in games:
         if until is not None and clock() >= until:
             break
-        steps = journal.steps(storage, batch.keys(), index=index)
-        for name, entry in batch.items():
-            if until is not None and clock() >= until:
-                break
-            roles = {seat: role for seat, role, _, _ in entry.seats}
-            turns = entry.turns if entry.ended else None
-            _audit_game(name, roles, steps.of(name), turns, rules, found)
-    found.left_out = len(games) - found.games
+        roles = {seat: role for seat, role, _, _ in entry.seats}
+        turns = entry.turns if entry.ended else None
+        _audit_game(entry.id, roles, steps.of(entry.id), turns, rules, found)
     return found
 
 

@@ -38,6 +38,8 @@ class Run:
     games: Sequence[Entry]
     seconds: float | None = None
     """How long a section may read games; None: as long as it takes."""
+    processes: int = 1
+    """In how many processes."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,9 @@ def _failures(run: Run) -> Mapping[str, Any]:
 
 def _leaks(run: Run) -> Mapping[str, Any] | None:
     declared = run.about.secrets
-    found = find_leaks(run.storage, declared, run.games, seconds=run.seconds)
+    found = find_leaks(
+        run.storage, declared, run.games, seconds=run.seconds, processes=run.processes
+    )
     if not found.prompts:
         return None
     shown = found.found[:_LEAKS]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +23,7 @@ import runner
 from runner.errors import RunFailed, UsageError
 from runner.record import Manifest, Storage, manifest, storage_at
 from runner.report.html import games as all_games
+from runner.report.html.abreast import abreast
 from runner.report.html.games import Entry, Shelf
 from runner.report.html.page import block, render
 from runner.report.html.script import Scene
@@ -59,13 +61,15 @@ def write_html(
     seconds: float | None = None,
     pages: bool = True,
     room: int = ROOM,
+    processes: int = 1,
     clock: Callable[[], float] = time.monotonic,
 ) -> Written:
     """Write the report of a run, whatever its state, into its directory or to `file`.
 
     `summary` spares a second look where the caller has one. `seconds` bounds the time that goes
     into games; those it does not reach are left out. Without `pages` so are those without room.
-    Raises UsageError when no run is there, RunFailed when it cannot be read or written.
+    More `processes` than one are for a large run in a program that may be imported anew. Raises
+    UsageError when no run is there, RunFailed when it cannot be read or written.
     """
     storage = storage_at(run_dir)
     about = manifest.load(storage)
@@ -74,7 +78,7 @@ def write_html(
     target, name = _target(storage, file)
     games = all_games.entries(storage)
     audit_s = None if seconds is None else seconds * _SHARE_OF_AUDIT
-    run = Run(storage, about, summary or summarise(storage), games, audit_s)
+    run = Run(storage, about, summary or summarise(storage), games, audit_s, processes)
     shelf = Shelf(storage, Scene.of(about.replay))
     here = shelf.sample(run.games, room, seconds, clock)
     rest = [entry for entry in run.games if entry.id not in here]
@@ -92,8 +96,9 @@ def write_html(
             "blocks": _blocks([*run.games, *guests], {**where, **_here(guests)}, here | scripts),
         },
     )
-    for page, part in numbered:
-        _put(target, page, _page(run, part, shelf, name))
+    page = partial(_page, target, shelf, {**_common(run, 0), "home": f"../{name}#overview"})
+    for _ in abreast(page, numbered, processes):
+        pass
     _put(target, name, html)
     return Written(f"{target.place}/{name}", len(here), len(numbered), left_out)
 
@@ -110,15 +115,13 @@ def _numbered(games: Sequence[Entry], folder: str) -> Iterator[tuple[str, list[E
         yield f"{folder}/{number:04d}.html", list(games[start : start + _PAGE_GAMES])
 
 
-def _page(run: Run, part: Sequence[Entry], shelf: Shelf, home: str) -> str:
-    """A page beside the report with the games of `part`."""
-    data = {
-        **_common(run, 0),
-        "summary": None,
-        "home": f"../{home}#overview",
-        "blocks": _blocks(part, _here(part), dict(shelf.packed(part))),
-    }
-    return render("page.html.j2", data)
+def _page(
+    target: Storage, shelf: Shelf, common: Mapping[str, Any], page: tuple[str, Sequence[Entry]]
+) -> None:
+    """Write a page beside the report: its path, and the games on it."""
+    path, games = page
+    blocks = _blocks(games, _here(games), dict(shelf.packed(games)))
+    _put(target, path, render("page.html.j2", {**common, "summary": None, "blocks": blocks}))
 
 
 def _common(run: Run, left_out: int) -> dict[str, Any]:

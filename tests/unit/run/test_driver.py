@@ -47,8 +47,18 @@ class Unlucky(Quick):
 
         if table.seed % 2:
             raise InfraError("the cable is out")
-        await asyncio.sleep(0.02)
+        await self.wait()
         return await super().play(table)
+
+    async def wait(self) -> None:
+        await asyncio.sleep(0.02)
+
+
+class UnluckyAndHeldUp(Unlucky):
+    go_on: asyncio.Event
+
+    async def wait(self) -> None:
+        await self.go_on.wait()
 
 
 class Doomed(Quick):
@@ -156,7 +166,8 @@ class FakeCrew:
         self.launched: list[str] = []
 
     def worker(self, index: int, job: Job, *, life: int) -> Hand:
-        self.workers.append(Hand(Worker(f"worker-{index}#{life}", job)))
+        worker_id = f"worker-{index}" + (f"#{life}" if life else "")
+        self.workers.append(Hand(Worker(worker_id, job)))
         return self.workers[-1]
 
     def nodes(self) -> list[Node]:
@@ -177,7 +188,8 @@ class FakeCrew:
 @pytest.fixture
 async def crew() -> AsyncIterator[FakeCrew]:
     module = types.ModuleType("driver_games")
-    vars(module).update(Quick=Quick, Slow=Slow, Unlucky=Unlucky, Doomed=Doomed)
+    games = (Quick, Slow, Unlucky, UnluckyAndHeldUp, Doomed)
+    vars(module).update({game.__name__: game for game in games})
     sys.modules["driver_games"] = module
     crew = FakeCrew()
     yield crew
@@ -249,9 +261,10 @@ async def test_what_ended_before_stop_now_is_recorded(crew: FakeCrew, after_s: f
 async def test_a_dead_workers_episodes_are_played_by_another(crew: FakeCrew) -> None:
     driver, rows, specs = driver_of(crew, "Slow", 40)
     playing = asyncio.create_task(driver.play(workers=2))
-    await asyncio.sleep(0.1)
-    await crew.workers[0].kill()
     async with asyncio.timeout(20):
+        while not driver.board.live:
+            await asyncio.sleep(0.005)
+        await crew.workers[0].kill()
         await playing
         await driver.stop()
     assert rows.ends.keys() == {spec.id for spec in specs}
@@ -308,6 +321,21 @@ async def test_drain_lets_running_episodes_end_and_begins_none(crew: FakeCrew) -
         await playing
         await driver.stop()
     assert len(rows.ends) == begun < 600
+
+
+async def test_a_drain_with_nothing_left_to_begin_records_those_set_aside(crew: FakeCrew) -> None:
+    driver, rows, specs = driver_of(crew, "UnluckyAndHeldUp", 3)
+    UnluckyAndHeldUp.go_on = asyncio.Event()
+    playing = asyncio.create_task(driver.play(workers=1))
+    async with asyncio.timeout(20):
+        while not (driver.board.set_aside and driver.board.live == 2):
+            await asyncio.sleep(0.01)
+        driver.drain()
+        UnluckyAndHeldUp.go_on.set()
+        await playing
+        await driver.stop()
+    assert rows.ends.keys() == {spec.id for spec in specs}
+    assert driver.left == 0
 
 
 async def test_an_order_that_cannot_be_delivered_stops_the_run(crew: FakeCrew) -> None:
