@@ -22,7 +22,8 @@ _task: Callable[[Any], Any]
 
 def cores() -> int:
     """As many processes as a command by hand may take."""
-    return min(_MOST, len(os.sched_getaffinity(0)))
+    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST, able)
 
 
 def abreast(task: Callable[[P], R], pieces: Sequence[P], processes: int) -> Iterator[R]:
