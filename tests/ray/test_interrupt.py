@@ -74,10 +74,11 @@ def test_ctrl_c_lets_running_episodes_end_and_the_run_goes_on_later(
     first = ended(tmp_path / "out")
     assert 6 <= first < 40
 
-    again = start("run_dir=out", "n=14")
+    n = first + 4
+    again = start("run_dir=out", f"n={n}")
     assert again.wait() == 0, again.output
-    assert f"{first} of 14 episodes are finished already" in again.output
-    assert ended(tmp_path / "out") == 14
+    assert f"{first} of {n} episodes are finished already" in again.output
+    assert ended(tmp_path / "out") == n
     assert exits(tmp_path / "out") == ["interrupted", "finished"]
 
 
