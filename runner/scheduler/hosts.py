@@ -1,14 +1,14 @@
 """Servers and workers: what holds episodes, and which of them has the most room.
 
 Invariant: `Ranking.best` is the host with the most room, the first of equals, in O(log n) however
-many there are.
+many there are. While some are still coming, only hosts that hold less than an equal share count.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -34,17 +34,22 @@ class Host:
 
 
 class Ranking:
-    """The hosts of one kind, by room. Call `touch` for each whose room may have changed."""
+    """The hosts of one kind, by room. Call `touch` for each of which anything may have changed."""
 
-    def __init__(self, room: Callable[[Host], float]) -> None:
+    def __init__(self, room: Callable[[Host], float], episodes: Callable[[], int]) -> None:
+        """`episodes()`: how many the hosts are to share."""
         self._room = room
+        self._episodes = episodes
         self._hosts: dict[str, Host] = {}
         self._place: dict[str, int] = {}
         self._entries: dict[str, tuple[float, int, str]] = {}
         self._heap: list[tuple[float, int, str]] = []
+        self._coming: set[str] = set()
 
-    def __iter__(self) -> Iterator[Host]:
-        return iter(self._hosts.values())
+    @property
+    def incomplete(self) -> bool:
+        """Whether some are still coming."""
+        return bool(self._coming)
 
     def add(self, host: Host) -> None:
         """A host that is not among them yet; it ranks after its equals."""
@@ -55,12 +60,18 @@ class Ranking:
     def remove(self, name: str) -> None:
         self._hosts.pop(name, None)
         self._entries.pop(name, None)
+        self._coming.discard(name)
 
     def touch(self, name: str) -> None:
-        """Look at the host's room anew."""
-        if name not in self._hosts:
+        """Look at the host anew."""
+        host = self._hosts.get(name)
+        if host is None:
             return
-        entry = (-self._room(self._hosts[name]), self._place[name], name)
+        if host.coming:
+            self._coming.add(name)
+        else:
+            self._coming.discard(name)
+        entry = (-self._room(host), self._place[name], name)
         if self._entries.get(name) != entry:
             self._entries[name] = entry
             heapq.heappush(self._heap, entry)
@@ -69,15 +80,21 @@ class Ranking:
                 heapq.heapify(self._heap)
 
     def best(self) -> Host | None:
-        """The host with the most room; None when none has any."""
+        """The host with the most room; None when none has any. O(n) while some are coming."""
+        if self._coming:
+            return self._best_within(self._share())
         while self._heap and self._entries.get(self._heap[0][2]) != self._heap[0]:
             heapq.heappop(self._heap)
         if not self._heap or self._heap[0][0] >= 0:
             return None
         return self._hosts[self._heap[0][2]]
 
-    def best_within(self, share: float) -> Host | None:
-        """The same among those that hold fewer than `share` episodes; O(n)."""
+    def _share(self) -> int:
+        """Episodes that each may hold as long as some are still coming."""
+        able = sum(host.up or host.coming for host in self._hosts.values())
+        return math.ceil(self._episodes() / able)
+
+    def _best_within(self, share: int) -> Host | None:
         able = [host for host in self._hosts.values() if len(host.held) < share]
         rooms = [(self._room(host), host) for host in able]
         most = max((room for room, _ in rooms), default=0.0)
