@@ -11,7 +11,7 @@ from dataclasses import asdict
 from runner.audit.checks import audit
 from runner.audit.compare import compare
 from runner.errors import RunFailed, UsageError
-from runner.report.html.abreast import cores
+from runner.report.html.abreast import most_processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="as one JSON list")
     given = parser.parse_args(arguments)
     try:
-        found = audit(given.run_dir, processes=cores())
+        found = audit(given.run_dir, processes=most_processes())
         if given.against:
             found += compare(given.run_dir, given.against)
     except (UsageError, RunFailed) as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from runner.errors import RunFailed, UsageError
 from runner.report.html import Written, write_html
-from runner.report.html.abreast import cores
+from runner.report.html.abreast import most_processes
 from runner.report.summary import summarise
 from runner.report.terminal import show
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show(summary, Console())
         if given.json and not (given.html or given.open):
             return 0
-        written = write_html(given.run_dir, given.html, summary=summary, processes=cores())
+        written = write_html(given.run_dir, given.html, summary=summary, processes=most_processes())
     except (UsageError, RunFailed) as error:
         sys.stderr.write(f"{error}\n")
         return 2 if isinstance(error, UsageError) else 1

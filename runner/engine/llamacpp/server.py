@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from runner.config import LlamaCppEngine, ModelConfig
+from runner.cores import cores
 from runner.engine.base import Endpoint, EngineStats, Place
 from runner.engine.flags import to_argv
 from runner.engine.llamacpp import serve, weights
@@ -80,13 +81,6 @@ class LlamaCppServer(ServedEngine[LlamaCppEngine]):
         for limit in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT"):
             env.pop(limit, None)
         return Command(argv, env)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def threads_for(wanted: int | None, available: int) -> tuple[int, int]:

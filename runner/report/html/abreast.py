@@ -5,12 +5,13 @@ A piece, what is made of it and the task travel between processes, so all of it 
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, TypeVar
+
+from runner.cores import cores
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -20,10 +21,9 @@ _MOST = 8
 _task: Callable[[Any], Any]
 
 
-def cores() -> int:
+def most_processes() -> int:
     """As many processes as a command by hand may take."""
-    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST, able)
+    return min(_MOST, cores())
 
 
 def abreast(task: Callable[[P], R], pieces: Sequence[P], processes: int) -> Iterator[R]:
