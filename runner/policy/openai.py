@@ -26,6 +26,8 @@ _CONNECT_S = 10.0
 _LAST_COUNT = 2**31 - 1
 _THINK, _END_THINK = "<think>", "</think>"
 _LAST_SEED = 2**31 - 1
+_TOO_LONG = ("context", "too long", "longer than", "exceeds the maximum allowed length")
+"""How servers say so; the last one is SGLang's of a prompt that fits, with nothing to spare."""
 _BLANK = "-"
 """Sent for a text without a visible character, which servers refuse to embed."""
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -64,10 +66,11 @@ class OpenAIClient:
         seed: int = 0,
         llguidance: bool = False,
         meta_info: bool = False,
+        session: str = "",
     ) -> Reply:
         """One reply to `request`. Raises CallFailed; LimitReached for a prompt that is too long.
 
-        `llguidance`, `meta_info`: what the server takes, see `chat_body`.
+        `llguidance`, `meta_info`, `session`: what the server takes, see `chat_body`.
         """
         body = chat_body(
             request,
@@ -76,6 +79,7 @@ class OpenAIClient:
             seed=seed,
             llguidance=llguidance,
             meta_info=meta_info,
+            session=session,
         )
         begun = time.perf_counter()
         raw = await self._post("/chat/completions", body)
@@ -88,6 +92,11 @@ class OpenAIClient:
         begun = time.perf_counter()
         raw = await self._post("/embeddings", body)
         return read_vectors(raw, len(texts), latency_s=time.perf_counter() - begun)
+
+    async def close_session(self, session: str) -> None:
+        """Let the server evict first what the calls of `session` left. Raises CallFailed."""
+        root = self.url.removesuffix("/").removesuffix("/v1")
+        await self._post(f"{root}/close_session", {"session_id": session})
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
         """What the server answers. Raises CallFailed, or LimitReached."""
@@ -126,12 +135,13 @@ def chat_body(
     seed: int,
     llguidance: bool = False,
     meta_info: bool = False,
+    session: str = "",
 ) -> dict[str, Any]:
     """The JSON body of a chat completion for `request`.
 
     With `llguidance` a schema travels as a grammar of that kind, which forbids white space between
     tokens of JSON: small models spend half their tokens on it. With `meta_info` the server is asked
-    how long the call waited.
+    how long the call waited. It keeps what calls of an open `session` left before what others did.
     """
     body: dict[str, Any] = {
         "model": model,
@@ -153,6 +163,8 @@ def chat_body(
         body["stop"] = list(sampling.stop)
     if meta_info:
         body["return_meta_info"] = True
+    if session:
+        body["session_id"] = session
     return {**body, **sampling.extra_body}
 
 
@@ -294,9 +306,7 @@ def _connection_failure(error: openai.APIConnectionError, url: str) -> CallFaile
 
 def _status_failure(error: openai.APIStatusError, url: str) -> RunnerError:
     code, text = error.status_code, str(error.message)[:300]
-    if code in (400, 413, 422) and any(
-        sign in text.lower() for sign in ("context", "too long", "longer than")
-    ):
+    if code in (400, 413, 422) and any(sign in text.lower() for sign in _TOO_LONG):
         return LimitReached("context_length", text)
     if code == 401 or code == 403:
         return CallFailed(

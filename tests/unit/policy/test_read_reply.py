@@ -111,6 +111,11 @@ def test_lone_surrogates_are_replaced() -> None:
         ("This model's maximum context length is 4096 tokens", True),
         ("The input is too long", True),
         ("prompt (5000 tokens) is longer than the model allows", True),
+        (
+            "Input length (4095 tokens) exceeds the maximum allowed length (4089 tokens). Use a "
+            "shorter input or enable --allow-auto-truncate.",
+            True,
+        ),
         ("max_tokens exceeds the maximum of 4096", False),
         ("temperature: maximum is 2", False),
         ("You exceeded your current quota", False),
