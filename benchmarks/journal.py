@@ -58,6 +58,9 @@ class Stand:
     def __init__(self) -> None:
         self.asked = 0
 
+    def close_session(self, server: ServerAddress, session: str) -> None:
+        """Nothing was kept."""
+
     async def complete(
         self,
         request: Request,
@@ -65,7 +68,7 @@ class Stand:
         model: ModelConfig,
         route: Route,
         salt: int,
-        on_try: Callable[[ServerAddress], None],
+        on_try: Callable[[ServerAddress], str],
     ) -> tuple[Reply, int]:
         self.asked += 1
         on_try(await route.server(model.name, request))

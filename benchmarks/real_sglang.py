@@ -103,9 +103,13 @@ def words(made: Environment, model: Path, options: argparse.Namespace) -> list[s
 
 
 def policy_words(policy: str) -> list[str]:
-    """`ledger`, or `slots:4` with a number of episodes per server."""
-    name, _, slots = policy.partition(":")
-    return [f"scheduler={name}", *([f"scheduler.slots={slots}"] if slots else [])]
+    """`ledger`, or `slots:4` with a number of episodes per server; `-sessions` is without them."""
+    name, _, slots = policy.removesuffix("-sessions").partition(":")
+    return [
+        f"scheduler={name}",
+        *([f"scheduler.slots={slots}"] if slots else []),
+        f"engine.enable_session_radix_cache={str(not policy.endswith('-sessions')).lower()}",
+    ]
 
 
 class Onlooker:
@@ -208,7 +212,8 @@ def table(played: Sequence[Played], options: argparse.Namespace) -> Report:
         f"{options.speech} tokens; a random Llama of 4 layers. Of best: calls/s against the best "
         "fixed number of episodes per server. Read again: prompt tokens that the server had been "
         "sent before and did not find. KV used, queue and episodes: until half of the games had "
-        "ended. Load: of the machine over the last five minutes."
+        "ended. Load: of the machine over the last five minutes. -sessions: servers are not told "
+        "what they need keep no longer."
     )
     return report
 
@@ -219,8 +224,11 @@ def main() -> int:
     parser.add_argument(
         "--policies",
         nargs="+",
-        default=["ledger", "slots:8", "slots:4", "slots:2", "round_robin:8"],
-        help="name, or name:episodes-per-server",
+        default=[
+            *("slots:8", "slots:4", "slots:3", "slots:2", "round_robin:8-sessions"),
+            *("ledger-sessions", "ledger"),
+        ],
+        help="name, or name:episodes-per-server; -sessions at its end: without sessions",
     )
     parser.add_argument("--games", type=int, default=16)
     parser.add_argument("--kv", type=int, default=16384, help="tokens of each server's cache")

@@ -26,38 +26,45 @@ class Policy:
 
     scheduler: Callable[[], Scheduler]
     router: Callable[[], Router] | None = None
-    sessions: bool = False
-    """Whether the server is told when an episode has ended (`--enable-session-radix-cache`)."""
+    sessions: bool = True
+    """Whether servers are told what they need keep no longer, as runs here do. The published
+    schedulers do not tell them."""
 
 
-def fixed(slots: int) -> Policy:
+def fixed(slots: int, *, sessions: bool = True) -> Policy:
     """So many episodes per server, each at one server."""
-    return Policy(lambda: EpisodeScheduler(FixedSlots(slots)))
+    return Policy(lambda: EpisodeScheduler(FixedSlots(slots)), sessions=sessions)
 
 
 def routed(router: Callable[[], Router]) -> Policy:
     """Each call to where the router says, and nobody limits the episodes."""
-    return Policy(lambda: EpisodeScheduler(FixedSlots(UNTUNED)), router)
+    return Policy(lambda: EpisodeScheduler(FixedSlots(UNTUNED)), router, sessions=False)
 
 
 POLICIES = {
     "round_robin": routed(RoundRobin),
     "least_running": routed(LeastRunning),
     "cache_aware": routed(lambda: CacheAware(CacheAwareScheduler(), size=span_tokens)),
-    "sticky": fixed(UNTUNED),
-    "concur": Policy(lambda: make_scheduler(ConcurScheduler())),
-    "thunderagent": Policy(lambda: make_scheduler(ThunderAgentScheduler())),
+    "sticky": fixed(UNTUNED, sessions=False),
+    "concur": Policy(lambda: make_scheduler(ConcurScheduler()), sessions=False),
+    "thunderagent": Policy(lambda: make_scheduler(ThunderAgentScheduler()), sessions=False),
+    "thunderagent+sessions": Policy(lambda: make_scheduler(ThunderAgentScheduler())),
+    "ledger-sessions": Policy(lambda: EpisodeScheduler(Ledger()), sessions=False),
     "ledger": Policy(lambda: EpisodeScheduler(Ledger())),
 }
 """`round_robin` is what a load balancer does; `sticky` keeps an episode where its cache is."""
 
 
 def policy(name: str) -> Policy:
-    """By name; `fixed:24` holds 24 episodes per server, `…+sessions` closes their sessions."""
-    name, _, extra = name.partition("+")
+    """By name; `fixed:24` holds 24 episodes per server. At the end of any other, `+sessions` has
+    servers told what they need keep no longer, `-sessions` not."""
     kind, _, slots = name.partition(":")
-    found = fixed(int(slots)) if kind == "fixed" else POLICIES[kind]
-    return replace(found, sessions=extra == "sessions")
+    if kind == "fixed":
+        return fixed(int(slots))
+    if name in POLICIES:
+        return POLICIES[name]
+    kind = name.removesuffix("+sessions").removesuffix("-sessions")
+    return replace(POLICIES[kind], sessions=name.endswith("+sessions"))
 
 
 def race(workload: str, name: str, seed: int, share: float = 1.0) -> Finding:

@@ -112,6 +112,7 @@ class ServerHandle:
             endpoint.api_key,
             llguidance=endpoint.llguidance,
             meta_info=endpoint.meta_info,
+            sessions=endpoint.sessions,
             own=own,
         )
         return ServerInfo(address, endpoint.slots, node, self._gpus)

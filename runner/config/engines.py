@@ -80,8 +80,8 @@ class SimulatedEngine:
     """Most prompt tokens of one prefill step; -1 does not split prompts."""
     max_queued_requests: Positive | None = None
     """Calls beyond so many that wait are answered 503."""
-    enable_session_radix_cache: bool = False
-    """Whether `/close_session` gives up what a session left in the cache."""
+    enable_session_radix_cache: bool = True
+    """Evict what seats left that are out, and ended episodes, before all else."""
     port_range: tuple[int, int] = (22000, 22999)
     """Ports to choose from, apart from those of other engines."""
     start_timeout_s: Seconds = 60.0
@@ -119,6 +119,9 @@ class SGLangEngine:
     """Report cached tokens per call; without it, `cached_tokens` in the results are 0."""
     enable_metrics: bool = True
     """Serve `/metrics`; without it there is no hit rate, nor tokens per second, in the results."""
+    enable_session_radix_cache: bool | None = None
+    """Evict what seats left that are out, and ended episodes, before all else. When not given: yes,
+    with SGLang 0.5.23 or later, unless `args` choose another cache."""
     device: Literal["cuda", "cpu"] = "cuda"
     """`cpu` takes no GPU: for tests, and for processors that SGLang supports."""
     args: dict[str, Any] = field(default_factory=dict)

@@ -36,6 +36,8 @@ class Endpoint:
     """Whether it takes llguidance grammars, which are stricter than a JSON schema."""
     meta_info: bool = False
     """Whether it takes `return_meta_info`, which says what a call waited for (SGLang)."""
+    sessions: bool = False
+    """Whether it takes `session_id`, and `/close_session` has it evict what that left first."""
 
     def __repr__(self) -> str:
         return f"Endpoint(url={self.url!r}, model={self.model!r}, slots={self.slots})"
@@ -57,6 +59,8 @@ class EngineStats:
     """Tokens the KV cache can hold."""
     kv_pooled: bool = True
     """Whether any request may fill all of the cache; False: each slot has a part of its own."""
+    max_running: int | None = None
+    """Most requests that it generates at once; further ones wait inside."""
     kv_evictable: int | None = None
     """Tokens in the KV cache that no request refers to: kept for a prompt that may come back."""
     retracted: int | None = None

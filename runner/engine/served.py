@@ -88,7 +88,12 @@ class ServedEngine(ABC, Generic[Knobs]):
         """What to run; called anew when a port turns out to be taken."""
 
     def _answers(
-        self, slots: int, *, llguidance: bool = False, meta_info: bool = False
+        self,
+        slots: int,
+        *,
+        llguidance: bool = False,
+        meta_info: bool = False,
+        sessions: bool = False,
     ) -> Endpoint:
         return Endpoint(
             url=f"{self._server.url}/v1",
@@ -97,4 +102,5 @@ class ServedEngine(ABC, Generic[Knobs]):
             slots=slots,
             llguidance=llguidance,
             meta_info=meta_info,
+            sessions=sessions,
         )

@@ -40,6 +40,7 @@ from runner.scheduler import (
     Pause,
     Retire,
     Scheduler,
+    SeatsOut,
     ServerUp,
     Slots,
     Start,
@@ -294,6 +295,8 @@ class Driver:
                 model = self.board.servers[step["server_id"]].model
                 self.board.traffic.note(step, model)
             self.observe(Calls(tuple(map(call_of, steps))))
+        if report.out:
+            self.observe(SeatsOut(tuple(report.out)))
         for result in report.results:
             self._ended_attempt(result)
         for server, reason in report.failures.items():

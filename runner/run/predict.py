@@ -150,7 +150,9 @@ def _site(engine: SGLangEngine | VLLMEngine, model: ModelConfig, kind: str) -> S
         chunk=max(0, engine.chunked_prefill_size),
     )
     policy = _POLICIES.get(engine.schedule_policy, "fcfs")
-    return Site(hardware, model.tp, policy, slots=expected_episodes(engine, model, fit) or 1)
+    sessions = isinstance(engine, SGLangEngine) and engine.enable_session_radix_cache is not False
+    slots = expected_episodes(engine, model, fit) or 1
+    return Site(hardware, model.tp, policy, sessions, slots)
 
 
 def _rehearsed(plan: Plan) -> Rehearsal:

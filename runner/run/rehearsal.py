@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from runner.config import check
 from runner.episode import EpisodeSpec
 from runner.errors import EpisodeEnd, LimitReached
-from runner.game import Game, Kind, Layout, Reply, Request, Table
+from runner.game import Game, Kind, Layout, Reply, Request, Seat, Table
 from runner.game.registry import load_game
 from runner.policy.baseline import BASELINES, EMBEDDERS, RandomPolicy
 from runner.policy.embedder import HashingEmbedder
@@ -82,6 +82,7 @@ class _Episode:
     waiting: list[tuple[Request, _Answer]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     chance: RandomPolicy = field(default_factory=RandomPolicy)
+    seats: Sequence[Seat] = ()
 
     async def play(self, seed: int, deadline: float) -> bool:
         """Play to the end; False if it did not come by `deadline`. Raises what the game raises."""
@@ -115,6 +116,7 @@ class _Episode:
             retries=job.retries,
             embedder=embedder,
         )
+        self.seats = table.seats
         await game.play(table)
 
     async def __call__(self, request: Request) -> Reply:
@@ -169,6 +171,7 @@ class _Episode:
             max_tokens=reply + thought,
             shared_chars=prompt.shared_chars,
             run_chars=prompt.run_chars,
+            out=tuple(s.name for s in self.seats if not s.alive and s.name != request.seat),
         )
         self.turns[-1].append(asked)
         self.tokens += tokens_of(len(whole)) + asked.output_tokens

@@ -59,6 +59,14 @@ class Admission(Protocol):
 
 
 @runtime_checkable
+class Seats(Protocol):
+    """An admission policy that counts what each seat holds."""
+
+    def out(self, episode: str, seat: str) -> None:
+        """Hardly anything more is asked of that seat."""
+
+
+@runtime_checkable
 class Accounts(Protocol):
     """An admission policy that says what it goes by."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.episode import EpisodeSpec
-from runner.scheduler.admission import Accounts, Admission
+from runner.scheduler.admission import Accounts, Admission, Seats
 from runner.scheduler.hosts import Host, Ranking
 from runner.scheduler.messages import (
     Action,
@@ -29,6 +29,7 @@ from runner.scheduler.messages import (
     Pause,
     Retire,
     Sample,
+    SeatsOut,
     ServerDown,
     ServerUp,
     Slots,
@@ -89,6 +90,7 @@ class EpisodeScheduler:
             Failed: self._failed,
             Sample: self._sample,
             Calls: self._calls,
+            SeatsOut: self._out,
             Drain: self._drain,
             Hold: self._hold_back,
             Slots: self._change_slots,
@@ -199,6 +201,12 @@ class EpisodeScheduler:
 
     def _calls(self, event: Calls) -> list[Action]:
         self._servers.calls(event.calls, self._now)
+        return []
+
+    def _out(self, event: SeatsOut) -> list[Action]:
+        if isinstance(self._admission, Seats):
+            for episode, seat in event.seats:
+                self._admission.out(episode, seat)
         return []
 
     def _drain(self, _: Drain) -> list[Action]:

@@ -52,6 +52,10 @@ class Footprint:
         self.private[seat] = total - shared
         self.trail.append(self.now)
 
+    def drop(self, seat: str) -> None:
+        """What `seat` has of its own is of no more use."""
+        self.private.pop(seat, None)
+
     @property
     def now(self) -> int:
         """Tokens at present."""

@@ -37,6 +37,9 @@ FULL = 1.0
 """… though no more than this as long as `f` does not say that missing some of it pays."""
 COLD = 6
 """Calls after which, while no episode has finished, a server holds twice what its engine says."""
+WIDE = 1.25
+"""Of the requests that a server generates at once: so many its episodes may have under way, so that
+it never wants for one while some of them think."""
 TIGHT = 0.9
 """KV use of running requests beyond which a queue is one for memory."""
 
@@ -60,6 +63,12 @@ class _Server:
     """None: it does not say."""
     running: float = 0.0
     """Requests, smoothed over some samples."""
+    max_running: int | None = None
+    """Most requests that it generates at once; None: it does not say."""
+    asking: float = 0.0
+    """Requests under way there, running or queued, smoothed over some samples, and …"""
+    playing: float = 0.0
+    """… the episodes that they are of, in the same way."""
     answered: list[int] = field(default_factory=lambda: [0, 0, 0])
     """Calls so far, and their computed and generated tokens."""
     asked: int = 0
@@ -95,6 +104,14 @@ class _Server:
         return self.speed.enough(computed / calls, generated / calls)
 
     @property
+    def widest(self) -> float:
+        """Episodes that keep it busy whatever they take of its cache: more would only queue."""
+        if self.max_running is None:
+            return math.inf
+        each = self.asking / self.playing if self.playing and self.asking else 1.0
+        return max(1.0, WIDE * self.max_running / each)
+
+    @property
     def worth(self) -> float:
         """Prompt tokens that a far larger batch would save, as a share of all; 0: not known."""
         calls, _, generated = self.answered
@@ -108,6 +125,11 @@ class _Server:
         if stats is None:
             return
         self.running += SMOOTH * ((stats.running or 0) - self.running)
+        self.max_running = stats.max_running
+        if self.held:
+            under_way = (stats.running or 0) + (stats.queued or 0)
+            self.asking += SMOOTH * (under_way - self.asking)
+            self.playing += SMOOTH * (len(self.held) - self.playing)
         if stats.decode_moments and stats.prefill_busy_s and stats.prefill_tokens:
             prefill_tps = stats.prefill_tokens / stats.prefill_busy_s
             self.speed = speed(stats.decode_moments, prefill_tps) or self.speed
@@ -209,6 +231,12 @@ class Ledger:
             warm.add(call.seat)
         return ()
 
+    def out(self, episode: str, seat: str) -> None:
+        for model in self._forecasts:
+            footprint = self._footprints.get((episode, model))
+            if footprint is not None:
+                footprint.drop(seat)
+
     def sample(self, server: str, stats: Any, now: float) -> None:
         one = self._servers[server]
         if stats is not None and stats.kv_capacity and stats.kv_pooled:
@@ -232,7 +260,7 @@ class Ledger:
             return float((self._slots or one.slots) - len(one.held))
         if not one.held:
             return max(1.0, one.limit)  # whatever it takes, somebody has to play
-        if one.running >= one.enough:
+        if one.running >= one.enough or len(one.held) >= one.widest:
             return 0.0
         room = one.limit - one.peak()
         if not self._forecasts[one.model].sure:

@@ -127,6 +127,14 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True)
+class SeatsOut:
+    """Seats are out of their games: hardly anything more is asked of them."""
+
+    seats: tuple[tuple[str, str], ...]
+    """(episode, seat)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Begin no further episode; let the running ones end."""
 
@@ -163,6 +171,7 @@ Event = (
     | Failed
     | Sample
     | Calls
+    | SeatsOut
     | Drain
     | Hold
     | Slots

@@ -172,7 +172,7 @@ class Servers:
             return None
         load = self._loads.load(server)
         gap = load - self._loads.load(target)
-        return target if gap >= max(GAP, 1.5 / len(host.held)) * load else None
+        return target if gap >= max(GAP, 1.5 / len(host.held)) * load > 0 else None
 
     def _takes(self, server: str, episode: str) -> bool:
         host = self._hosts.get(server)

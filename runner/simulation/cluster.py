@@ -26,6 +26,7 @@ from runner.scheduler import (
     Pause,
     Sample,
     Scheduler,
+    SeatsOut,
     ServerDown,
     ServerUp,
     Start,
@@ -77,6 +78,7 @@ class Cluster:
         self._play = play
         self._episodes: dict[str, Playing] = {}
         self._answered: list[Call] = []
+        self._out: list[tuple[str, str]] = []
         self._counted: dict[str, tuple[int, int]] = {}
         """Server → prompt tokens and cached ones at the last sample."""
         self._left = episodes
@@ -146,18 +148,21 @@ class Cluster:
         self._down.add(name)
         if self._router is not None:
             self._router.gone(name)
+        hit = []
         for episode in self._episodes.values():
-            for _ in episode.lost(name):
+            lost = episode.lost(name)
+            hit += [episode] if lost else []
+            for _ in lost:
                 if self._router is not None:
                     self._router.done(name)
         self._tell(ServerDown(name))
+        for episode in hit:  # one may have moved away while its calls ended here
+            self._send_waiting(episode)
         self._send_all_waiting()
         self._agenda.at(self._now + for_s, lambda: self._start(name, again=True))
 
     def _sample(self) -> None:
-        if self._answered:
-            answered, self._answered = self._answered, []
-            self._tell(Calls(tuple(answered)))
+        self._report()
         for name in list(self._servers):
             self._tell(Sample(name, self._stats(name)))
         self._agenda.at(self._now + self._sample_s, self._sample)
@@ -171,6 +176,7 @@ class Cluster:
             queued=load.waiting,
             kv_used=load.used,
             kv_capacity=load.capacity,
+            max_running=self._sites[name].hardware.max_running,
             kv_evictable=load.evictable,
             retracted=load.retracted,
             cache_hit=self._hit_since(name, load.prompt, load.cached),
@@ -213,12 +219,14 @@ class Cluster:
                 self._paused += 1
                 self._count_held(-1)
                 self._episodes[name].servers = {}
+                self._close(self._episodes[name])
 
     def _moved(self, lease: Lease) -> None:
         episode = self._episodes[lease.episode]
         if not episode.servers:
             self._count_held(1)
         episode.servers = dict(lease.servers)
+        self._close(episode, keep=episode.servers.get(MODEL))
         self._send_waiting(episode)
 
     def _go_on(self, episode: Playing) -> None:
@@ -227,8 +235,14 @@ class Cluster:
         if turn is None:
             self._end(episode)
             return
-        episode.open = len(turn.asks)
+        episode.asked = len(turn.asks)
         episode.waiting.extend(turn.asks)
+        for seat in turn.out:
+            name = episode.open.get(seat)
+            if name is not None:
+                self._close_one(episode, seat)
+                if self._router is None and self._sites[name].sessions:
+                    self._out.append((episode.spec.id, seat))
         delay = CLIENT_S + turn.think_s
         self._agenda.at(self._now + delay, lambda: self._send_waiting(episode))
 
@@ -259,6 +273,7 @@ class Cluster:
         server = self._servers[name]
         call_id = f"{episode.spec.id}:{next(self._number)}"
         episode.flying[call_id] = (name, ask)
+        episode.open[ask.seat] = name
         call = ServerCall(
             call_id,
             ask.prompt,
@@ -266,7 +281,7 @@ class Cluster:
             ask.max_tokens,
             (ask.output,),
             ask.output[1],
-            session=episode.spec.id if self._sites[name].sessions else "",
+            session=_session(episode, ask.seat) if self._router is None else "",
             priority=-episode.spec.index,
         )
         server.submit(call, self._now)
@@ -301,7 +316,7 @@ class Cluster:
             ("retractions", done.retractions),
         ):
             self._count[key] += value
-        if not episode.open:
+        if not episode.asked:
             self._go_on(episode)
 
     def _end(self, episode: Playing) -> None:
@@ -312,13 +327,28 @@ class Cluster:
         self._ends.append(End(self._now, self._held_s))
         if episode.servers:
             self._count_held(-1)
-        for name, server in self._servers.items():
-            if self._sites[name].sessions:
-                server.close_session(episode.spec.id, self._now)
-        # It is heard of after what it said.
-        answered, self._answered = self._answered, []
-        self._tell(Calls(tuple(answered)))
+        self._close(episode)
+        self._report()  # it is heard of after what it said
         self._tell(Ended(episode.spec.id))
+
+    def _report(self) -> None:
+        """What happened at the tables since the last time."""
+        answered, self._answered = self._answered, []
+        out, self._out = self._out, []
+        if answered:
+            self._tell(Calls(tuple(answered)))
+        if out:
+            self._tell(SeatsOut(tuple(out)))
+
+    def _close(self, episode: Playing, keep: str | None = None) -> None:
+        """The episode has nothing more to ask of any server but `keep`."""
+        for seat in [seat for seat, name in episode.open.items() if name != keep]:
+            self._close_one(episode, seat)
+
+    def _close_one(self, episode: Playing, seat: str) -> None:
+        server = self._servers.get(episode.open.pop(seat))
+        if server is not None:
+            server.close_session(_session(episode, seat), self._now)
 
     @property
     def _held_s(self) -> float:
@@ -345,3 +375,7 @@ class Cluster:
             concurrency=self._held_s / max(self._now, 1e-9) / len(self._sites),
             **self._count,
         )
+
+
+def _session(episode: Playing, seat: str) -> str:
+    return f"{episode.spec.id}/{seat}"

@@ -31,6 +31,8 @@ class Turn(NamedTuple):
     asks: tuple[Ask, ...]
     think_s: float = 0.0
     """Seconds that pass before: tools, or the game's own work."""
+    out: tuple[str, ...] = ()
+    """Seats that are out of the game by now."""
 
 
 def common_spans(one: Spans, other: Spans) -> int:

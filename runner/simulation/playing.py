@@ -16,7 +16,7 @@ class Playing:
     spec: EpisodeSpec
     turns: Iterator[Turn]
     servers: dict[str, str] = field(default_factory=dict)
-    open: int = 0
+    asked: int = 0
     """Calls of this turn that are not answered."""
     waiting: list[Ask] = field(default_factory=list)
     """Calls that wait for a server."""
@@ -24,6 +24,8 @@ class Playing:
     """Call id → (server, ask)."""
     sent: dict[tuple[str, str], Spans] = field(default_factory=dict)
     """(server, seat) → what it read and wrote last; seat "" is any seat of the table."""
+    open: dict[str, str] = field(default_factory=dict)
+    """Seat → the server that keeps its prompts, until it is out or the episode leaves there."""
 
     def expected(self, server: str, ask: Ask) -> int:
         """Tokens of the prompt that this table has sent to that server before."""
@@ -35,7 +37,7 @@ class Playing:
         """That call was answered there."""
         self.sent[server, ask.seat] = (*ask.prompt, ask.output)
         self.sent[server, ""] = ask.prompt
-        self.open -= 1
+        self.asked -= 1
 
     def lost(self, server: str) -> list[Ask]:
         """The calls under way at a server that died: they wait again, and nothing is cached."""

@@ -34,6 +34,8 @@ class Asked:
     """Leading characters that all seats of the table share."""
     run_chars: int
     """Those among them that all episodes share."""
+    out: tuple[str, ...] = ()
+    """Seats that are out of the game."""
 
     @property
     def output_tokens(self) -> int:
@@ -65,15 +67,14 @@ class Shape:
                 for ask in turn.asks
                 for n in (ask.output[1],)
             )
-            yield Turn(asks, turn.think_s)
+            yield turn._replace(asks=asks)
 
 
 def shape_of(episode: Recorded) -> Shape:
     """The spans and tokens of a recorded episode."""
     texts = {text for turn in episode for a in turn for text in (a.text, a.text + a.reply)}
     cuts = cuts_of(texts)
-    turns = (tuple(_ask(asked, cuts) for asked in turn) for turn in episode)
-    return Shape(tuple(Turn(asks) for asks in turns if asks))
+    return Shape(tuple(_turn(turn, cuts) for turn in episode if turn))
 
 
 def tokens_of(chars: int) -> int:
@@ -105,6 +106,11 @@ def _running_minima(common: Sequence[int]) -> list[tuple[int, ...]]:
     for shared in common:
         found.append((*(depth for depth in found[-1] if depth < shared), shared))
     return found
+
+
+def _turn(turn: Sequence[Asked], cuts: dict[str, list[int]]) -> Turn:
+    out = {seat for asked in turn for seat in asked.out}
+    return Turn(tuple(_ask(asked, cuts) for asked in turn), out=tuple(sorted(out)))
 
 
 def _ask(asked: Asked, cuts: dict[str, list[int]]) -> Ask:

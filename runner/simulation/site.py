@@ -25,7 +25,8 @@ class Site:
     hardware: Hardware
     gpus: int = 1
     policy: Policy = "lpm"
-    sessions: bool = False
+    sessions: bool = True
+    """Whether it is told what it need keep no longer, see `runner.worker.sessions`."""
     slots: int = 64
     """Episodes that its engine says it can hold."""
 

@@ -72,6 +72,7 @@ class _Table:
     pending: dict[str, int] = field(default_factory=dict)
     """Seat → tokens it has not been told yet (dialogue)."""
     spans: int = 0
+    out: list[str] = field(default_factory=list)
 
     def play(self) -> Iterator[Turn]:
         work = self.work
@@ -94,13 +95,15 @@ class _Table:
                 yield self._turn([self._ask(name, self._length(work.vote, 3)) for name in names])
                 self._say(None, names, work.news)
             if work.leave and len(names) > 2:
-                names.remove(self.rng.choice(names))
+                self.out.append(self.rng.choice(names))
+                names.remove(self.out[-1])
             elif work.leave:
                 return
 
     def _turn(self, asks: list[Ask]) -> Turn:
         think = self.work.think_s
-        return Turn(tuple(asks), self.rng.expovariate(1 / think) if think else 0.0)
+        think_s = self.rng.expovariate(1 / think) if think else 0.0
+        return Turn(tuple(asks), think_s, tuple(self.out))
 
     def _length(self, mean: float, spread: float) -> int:
         return min(self.work.max_tokens, max(4, round(self.rng.gauss(mean, spread))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import random
 from collections.abc import Callable, Coroutine
@@ -9,11 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runner.config import Calls, ModelConfig, Sampling
-from runner.errors import InfraError
+from runner.errors import InfraError, RunnerError
 from runner.game import Kind, Reply, Request
 from runner.policy.openai import CallFailed, OpenAIClient
 from runner.worker.job import ServerAddress
 from runner.worker.route import Abandoned, Route
+
+log = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF_S = 15.0
 
@@ -26,6 +30,7 @@ class Caller:
         self._calls = calls
         self._on_failure = on_failure
         self._clients: dict[tuple[str, str], OpenAIClient] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def complete(
         self,
@@ -34,11 +39,12 @@ class Caller:
         model: ModelConfig,
         route: Route,
         salt: int,
-        on_try: Callable[[ServerAddress], None],
+        on_try: Callable[[ServerAddress], str],
     ) -> tuple[Reply, int]:
         """The reply and how many tries it took. `salt` tells repeats of a seed apart.
 
-        `on_try` hears of each server before it is asked; the last one named is who replied.
+        `on_try` hears of each server before it is asked, and says of which session the call is, if
+        of any; the last server named is who replied.
         A call whose server is taken away is no try: it is made anew at the next server. Raises
         InfraError when the last try failed or no further one would help.
         """
@@ -46,9 +52,9 @@ class Caller:
         gone: set[str] = set()
         while True:
             server = await route.server(model.name, request, gone)
-            on_try(server)
+            session = on_try(server)
             try:
-                call = self._ask(server, request, model.sampling, salt)
+                call = self._ask(server, request, model.sampling, salt, session)
                 reply = await route.call(model.name, server, call)
             except Abandoned:
                 continue
@@ -64,7 +70,12 @@ class Caller:
                 return reply._replace(model=model.name, server_id=server.server_id), tried
 
     def _ask(
-        self, server: ServerAddress, request: Request, sampling: Sampling, salt: int
+        self,
+        server: ServerAddress,
+        request: Request,
+        sampling: Sampling,
+        salt: int,
+        session: str,
     ) -> Coroutine[Any, Any, Reply]:
         """One try."""
         client = self._client(server)
@@ -77,9 +88,25 @@ class Caller:
             seed=salt,
             llguidance=server.llguidance,
             meta_info=server.meta_info,
+            session=session,
         )
 
+    def close_session(self, server: ServerAddress, session: str) -> None:
+        """Tell `server`, some time soon. It is a hint: if it fails, nobody is the worse for it."""
+        task = asyncio.create_task(self._close_session(server, session))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _close_session(self, server: ServerAddress, session: str) -> None:
+        try:
+            await self._client(server).close_session(session)
+        except RunnerError as error:
+            log.debug("%s: session %s is not closed: %s", server.server_id, session, error)
+
     async def close(self) -> None:
+        for task in list(self._closing):
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         for client in self._clients.values():
             await client.close()
         self._clients.clear()

@@ -21,6 +21,8 @@ class ServerAddress:
     """Whether it takes llguidance grammars."""
     meta_info: bool = False
     """Whether it takes `return_meta_info`, which says what a call waited for."""
+    sessions: bool = False
+    """Whether it takes `session_id` and `/close_session`."""
     own: bool = True
     """Whether the run started it, so that no proxy stands between."""
 

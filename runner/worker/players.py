@@ -6,18 +6,20 @@ Invariant: each reply is charged once, before the game sees it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from runner.episode import EpisodeSpec
 from runner.errors import LimitReached
-from runner.game import Kind, Policy, Reply, Request
+from runner.game import Kind, Policy, Reply, Request, Seat
 from runner.policy.baseline import BASELINES, EMBEDDERS
 from runner.worker.calls import Caller
-from runner.worker.job import Job
+from runner.worker.job import Job, ServerAddress
 from runner.worker.replay import Replay
 from runner.worker.route import Route
 from runner.worker.sent import Sending, Sent
+from runner.worker.sessions import Sessions
 from runner.worker.turns import Turns
 
 
@@ -56,6 +58,7 @@ class Players:
         route: Route,
         replay: Replay,
         sent: Sent,
+        sessions: Sessions,
         turns: Turns,
         asked: Tally,
     ) -> None:
@@ -66,6 +69,9 @@ class Players:
         self._caller = caller
         self._route = route
         self._sent = sent
+        self.sessions = sessions
+        self.seats: Sequence[Seat] = ()
+        """The table's, once it has some."""
         self._turns = turns
         self._asked = asked
         self._baselines: dict[str, Policy] = {}
@@ -86,13 +92,19 @@ class Players:
             return recorded
         name = self._name(request)
         if name in self._job.models:
+            self.sessions.watch(self.seats, request.seat)
             sending = Sending(self._sent, request)
+
+            def to(server: ServerAddress) -> str:
+                sending.to(server)
+                return self.sessions.session(server, request)
+
             reply, tries = await self._caller.complete(
                 request,
                 model=self._job.models[name],
                 route=self._route,
                 salt=self._salt,
-                on_try=sending.to,
+                on_try=to,
             )
             sending.answered(reply)
             call = Call(tries, min(sending.expected, reply.prompt_tokens))

@@ -33,6 +33,7 @@ from runner.worker.replay import Diverged, Replay
 from runner.worker.route import PooledRoute, Route
 from runner.worker.rows import Ending, Journal, Row, episode_row, seat_rows
 from runner.worker.sent import Answered, Sent
+from runner.worker.sessions import Sessions
 from runner.worker.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class Report:
     progress: Progress
     steps: list[Row]
     results: list[Result]
+    out: list[tuple[str, str]]
+    """(episode, seat) of those that are out of their games: hardly anything more is asked there."""
     failures: dict[str, str]
     """Server id → why a call found nobody there."""
 
@@ -155,7 +158,9 @@ class Worker:
                     for attempt in self._live.values():
                         attempt.route.reroute({})
                 case Reroute(episode, servers, finish) if episode in self._live:
-                    self._live[episode].route.reroute(servers, finish=finish)
+                    attempt = self._live[episode]
+                    attempt.route.reroute(servers, finish=finish)
+                    attempt.journal.players.sessions.keep(servers.values())
 
     async def collect(self, wait_s: float, ack: int = 0) -> Report:
         """What happened since the last report; waits up to `wait_s` seconds for an episode to end.
@@ -186,6 +191,11 @@ class Worker:
             progress=self._progress(),
             steps=[row for attempt in attempts for row in attempt.journal.rows],
             results=[task.result() for task in tasks if not task.cancelled()],
+            out=[
+                (attempt.journal.spec.id, seat)
+                for attempt in attempts
+                for seat in attempt.journal.players.sessions.take_out()
+            ],
             failures=self._failures,
         )
         self._reports += 1
@@ -215,6 +225,8 @@ class Worker:
         rows = order.recorded if self._game.replayable else ()
         replay = Replay(rows, on_divergence=self._job.on_divergence)
         sent = Sent(self._answered)
+        close = self._caller.close_session if self._pool is None else None
+        sessions = Sessions(f"{order.spec.id}/{order.attempt}", close)
         players = Players(
             self._job,
             order.spec,
@@ -222,6 +234,7 @@ class Worker:
             route,
             replay,
             sent,
+            sessions,
             self._turns,
             self._asked,
         )
@@ -233,6 +246,9 @@ class Worker:
     def _end(self, episode: str) -> None:
         attempt = self._live.pop(episode)
         self._ended.append(attempt)
+        if not self._stopped:
+            attempt.journal.players.sessions.close()
+        attempt.journal.players.seats = ()
         if attempt.table is not None:
             attempt.table.close()
         self._news.set()
@@ -281,6 +297,7 @@ class Worker:
             on_step=journal.note,
             embedder=journal.players if job.embedder is not None else None,
         )
+        journal.players.seats = attempt.table.seats
         return checked(await game.play(attempt.table), attempt.table)
 
     def _progress(self) -> Progress:

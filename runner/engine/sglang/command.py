@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,20 +35,48 @@ OWNED = {
 """Flags that a further flag must not set, because placement and supervision rest on them."""
 
 
+OTHER_CACHES = {"disable-radix-cache", "radix-cache-backend", "enable-flexkv"}
+"""Flags with which SGLang has a prefix cache without sessions, or none."""
+SESSIONS_SINCE = (0, 5, 23)
+"""The SGLang whose sessions were read and tried."""
+
+
+def sessions(config: SGLangEngine, model: ModelConfig, release: str | None) -> bool:
+    """Whether calls are to belong to sessions; `release` is what is installed."""
+    if model.embedding:
+        return False
+    if config.enable_session_radix_cache is not None:
+        return config.enable_session_radix_cache
+    given = {flags.canonical(name) for part in further(config, model) for name in part}
+    numbers = tuple(map(int, re.findall(r"\d+", release or "")[:3]))
+    return numbers >= SESSIONS_SINCE and not given & OTHER_CACHES
+
+
 def argv(
-    config: SGLangEngine, model: ModelConfig, place: Place, bind: str, ports: Sequence[int] = ()
+    config: SGLangEngine,
+    model: ModelConfig,
+    place: Place,
+    bind: str,
+    ports: Sequence[int] = (),
+    release: str | None = None,
 ) -> list[str]:
     """The command line; the API key is not on it. `ports`: for HTTP and NCCL, once reserved.
 
-    Knobs first, then the model's own flags for SGLang, then the engine's: the later one wins.
+    `release`: the version of SGLang that is installed there. Knobs first, then the model's own
+    flags for SGLang, then the engine's: the later one wins.
     """
-    given = flags.merged(typed(config, model, place, bind, ports), *further(config, model))
+    given = flags.merged(typed(config, model, place, bind, ports, release), *further(config, model))
     # -P: the directory of the script is no place to import from.
     return [python_of(config.python), "-P", serve.__file__, *flags.to_argv(given)]
 
 
 def typed(
-    config: SGLangEngine, model: ModelConfig, place: Place, bind: str, ports: Sequence[int]
+    config: SGLangEngine,
+    model: ModelConfig,
+    place: Place,
+    bind: str,
+    ports: Sequence[int],
+    release: str | None,
 ) -> dict[str, Any]:
     """The flags that knobs stand for."""
     return {
@@ -68,6 +97,7 @@ def typed(
         "enable-torch-compile": config.enable_torch_compile,
         "enable-cache-report": config.enable_cache_report,
         "enable-metrics": config.enable_metrics,
+        "enable-session-radix-cache": sessions(config, model, release),
         # A line for every call and every look at the load would drown what matters in the log.
         "log-level-http": "warning",
         # Weak models otherwise write white space until max_tokens.

@@ -78,7 +78,11 @@ class SGLangServer(ServedEngine[SGLangEngine]):
     async def _endpoint(self) -> Endpoint:
         if self._place.rank:
             return self._answers(0)
-        return self._answers(self._config.slots or await self._room(), meta_info=True)
+        return self._answers(
+            self._config.slots or await self._room(),
+            meta_info=True,
+            sessions=command.sessions(self._config, self._model, self._release()),
+        )
 
     async def _room(self) -> int:
         """Episodes that the KV cache holds if each fills its context."""
@@ -88,8 +92,14 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         fit = max(1, snapshot.kv_capacity // self._model.context_length)
         return min(fit, snapshot.max_running or fit)
 
+    def _release(self) -> str | None:
+        """What is installed where it runs; asked for once."""
+        return SOFTWARE.version(python_of(self._config.python), command.environment(self._config))
+
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
-        words = command.argv(self._config, self._model, self._place, self._server.bind, ports)
+        words = command.argv(
+            self._config, self._model, self._place, self._server.bind, ports, self._release()
+        )
         env = {**command.environment(self._config), command.KEY: api_key}
         return Command(words, env, secrets=(api_key,), leftovers=LEFTOVERS)
 

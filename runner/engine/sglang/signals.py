@@ -62,6 +62,7 @@ class Signals:
             queued=snapshot.queued,
             kv_used=snapshot.kv_used,
             kv_capacity=snapshot.kv_capacity,
+            max_running=snapshot.max_running or None,
             kv_evictable=self._extras.kv_evictable if self._extras else None,
             retracted=self._extras.retracted if self._extras else None,
             cache_hit=self._cache_hit,

@@ -27,11 +27,13 @@ def test_the_ledger_is_far_from_what_a_load_balancer_does() -> None:
     ledger = rate("werewolf_private", "ledger")
     assert ledger > 1.9 * rate("werewolf_private", "round_robin")
     assert ledger > 1.15 * rate("werewolf_private", "concur")
-    assert ledger > 1.05 * rate("werewolf_private", "thunderagent")
+    assert ledger > 1.15 * rate("werewolf_private", "thunderagent")
+    assert ledger > 1.05 * rate("werewolf_private", "ledger-sessions")
 
 
 def test_a_shared_history_is_worth_more_than_half_as_much_again() -> None:
-    public, private = rate("werewolf_public", "ledger", 0.2), rate("werewolf_private", "ledger")
+    plain = "ledger-sessions"
+    public, private = rate("werewolf_public", plain, 0.2), rate("werewolf_private", plain)
     assert public > 1.6 * private
 
 

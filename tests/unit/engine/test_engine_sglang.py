@@ -39,6 +39,27 @@ def test_knobs_become_the_flags_that_users_know() -> None:
         assert absent not in said
 
 
+@pytest.mark.parametrize(
+    ("release", "config", "on"),
+    [
+        ("0.5.23", SGLangEngine(), True),
+        ("0.6.0rc1", SGLangEngine(), True),
+        ("0.5.16", SGLangEngine(), False),
+        (None, SGLangEngine(), False),
+        ("0.5.16", SGLangEngine(enable_session_radix_cache=True), True),
+        ("0.5.23", SGLangEngine(enable_session_radix_cache=False), False),
+        ("0.5.23", SGLangEngine(args={"disable_radix_cache": True}), False),
+    ],
+)
+def test_calls_belong_to_sessions_where_sglang_has_them(
+    release: str | None, config: SGLangEngine, on: bool
+) -> None:
+    said = command.argv(config, MODEL, HERE, HERE.host, release=release)
+    assert ("--enable-session-radix-cache" in said) is on
+    assert command.sessions(config, MODEL, release) is on
+    assert not command.sessions(config, replace(MODEL, embedding=True), release)
+
+
 def test_further_flags_win_over_knobs_and_the_engines_over_the_models() -> None:
     model = replace(MODEL, args={"sglang": {"quantization": "fp8", "enable_metrics": False}})
     said = words(SGLangEngine(args={"quantization": "awq", "mem-fraction-static": 0.7}), model)

@@ -61,10 +61,26 @@ def test_twice_the_nodes_take_half_the_time(weights: Path) -> None:
 
 
 def test_a_shared_history_is_worth_what_it_saves(weights: Path) -> None:
-    public = predicted(weights, "n=4000", "layout=public_first", on="1x8xa100-40g")
-    private = predicted(weights, "n=4000", "layout=dialogue", on="1x8xa100-40g")
+    alike = ("n=4000", "engine=sglang", "engine.enable_session_radix_cache=false")
+    public = predicted(weights, *alike, "layout=public_first", on="1x8xa100-40g")
+    private = predicted(weights, *alike, "layout=dialogue", on="1x8xa100-40g")
     assert public.games_per_gpu_day > 1.2 * private.games_per_gpu_day
     assert public.at_once > 1.5 * private.at_once
+
+
+def test_to_evict_what_the_dead_left_is_worth_something(weights: Path) -> None:
+    kept, told = (
+        predicted(
+            weights,
+            "n=4000",
+            "layout=dialogue",
+            "engine=sglang",
+            f"engine.enable_session_radix_cache={on}",
+            on="1x8xa100-40g",
+        )
+        for on in ("false", "true")
+    )
+    assert told.games_per_gpu_day > 1.02 * kept.games_per_gpu_day
 
 
 def test_what_it_rests_on_is_said(weights: Path) -> None:

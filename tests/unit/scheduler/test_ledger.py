@@ -21,6 +21,7 @@ from runner.scheduler import (
     Move,
     Pause,
     Sample,
+    SeatsOut,
     ServerUp,
     Start,
     Submit,
@@ -282,3 +283,57 @@ def test_new_episodes_go_to_the_empty_server_rather_than_old_ones() -> None:
     actions = scheduler.observe(Submit(tuple(more)), 1.5)
     actions += scheduler.observe(Sample("s", stats()), TICK_S)
     assert len(names(actions, Start)) > 5 and not names(actions, Move)
+
+
+def test_what_a_seat_that_is_out_has_of_its_own_counts_no_more() -> None:
+    scheduler, ledger, _ = begin(1)
+    scheduler.observe(Calls((call("e0", 1000), call("e0", 400, seat="b"))), 1.0)
+    scheduler.observe(Sample("s", stats()), 10.0)
+    assert ledger.account("s")["held_tokens"] == 1400
+    scheduler.observe(SeatsOut((("e0", "b"), ("e0", "nobody"), ("gone", "a"))), 10.5)
+    scheduler.observe(Sample("s", stats()), 20.0)
+    assert ledger.account("s")["held_tokens"] == 1000
+    scheduler.observe(Calls((call("e0", 450, seat="b"),)), 21.0)
+    scheduler.observe(Sample("s", stats()), 30.0)
+    assert ledger.account("s")["held_tokens"] == 1450, "asked once more, it is there once more"
+
+
+@pytest.mark.parametrize(
+    ("each", "held"), [(1, 5), (4, 1), (0.25, 20)], ids=["in turn", "four at once", "thinking"]
+)
+def test_a_server_that_generates_few_requests_at_once_holds_no_more_than_keep_it_busy(
+    each: float, held: int
+) -> None:
+    """Four at once, and a quarter as many again."""
+    scheduler, _, _ = begin(100, slots=2)
+    now, most = 0.0, 0
+    for _ in range(200):
+        now += TICK_S
+        live = scheduler.held("s")
+        seen = EngineStats(
+            at=now,
+            kv_capacity=1_000_000,
+            kv_used=100,
+            running=min(4, round(each * live)),
+            queued=max(0, round(each * live) - 4),
+            max_running=4,
+        )
+        scheduler.observe(Calls(tuple(call(f"e{i}", 100) for i in range(live))), now)
+        scheduler.observe(Sample("s", seen), now)
+        most = max(most, scheduler.held("s"))
+    assert scheduler.held("s") == pytest.approx(held, abs=max(1, 0.1 * held))
+    assert most <= 1.4 * 4 / min(1, each)
+
+
+def test_none_moves_while_nothing_is_known_of_what_they_take() -> None:
+    """It would lose the calls under way, and the two servers are as empty as each other."""
+    scheduler = EpisodeScheduler(Ledger())
+    scheduler.observe(WorkerUp("w", 1000), 0.0)
+    for server in ("s", "t"):
+        scheduler.observe(ServerUp(server, "m", 8), 0.0)
+    specs = tuple(EpisodeSpec(f"e{i}", i, i, 0, frozenset({"m"})) for i in range(4))
+    scheduler.observe(Submit(specs), 0.0)
+    assert (scheduler.held("s"), scheduler.held("t")) == (2, 2)
+    for tick in range(1, 10):
+        for server in ("s", "t"):
+            assert not scheduler.observe(Sample(server, stats()), float(tick))
