@@ -16,6 +16,7 @@ from runner.config import (
     ModelConfig,
     RoutedScheduler,
     RunConfig,
+    SGLangEngine,
     SimulatedEngine,
     check,
     plain,
@@ -92,12 +93,13 @@ class Plan:
         ]
 
     def settled(self, gpus: float) -> Plan:
-        """With every `engine=auto` replaced by what fits a cluster of `gpus` GPUs.
+        """With every `engine=auto` replaced by what fits a cluster of `gpus` GPUs, and what engines
+        leave to the layout decided.
 
         Raises UsageError when nothing does, or what does cannot work.
         """
         engines = {
-            name: resolve_auto(engine, self.models[name], gpus)
+            name: _suited(resolve_auto(engine, self.models[name], gpus), self.config.layout)
             for name, engine in self.engines.items()
         }
         for name, engine in engines.items():
@@ -110,6 +112,18 @@ class Plan:
             engine_version=", ".join(v for _, v in sorted(names.items())),
         )
         return replace(self, engines=engines, job=job)
+
+
+def _suited(engine: EngineConfig, layout: str) -> EngineConfig:
+    """With what suits the layout where nothing is said.
+
+    A history that all seats share is used at every turn: it is never the oldest in a cache, and
+    sessions would gain nothing (docs/scheduling.md).
+    """
+    if not isinstance(engine, SGLangEngine) or layout == "dialogue":
+        return engine
+    wanted = engine.enable_session_radix_cache
+    return engine if wanted is not None else replace(engine, enable_session_radix_cache=False)
 
 
 def make_plan(config: RunConfig, sweep: int | None = None) -> Plan:

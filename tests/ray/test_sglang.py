@@ -37,6 +37,7 @@ def test_a_killed_scheduler_costs_nothing_but_the_calls_in_flight(
         *("model=custom", f"model.name={NAME}", f"model.path={made.model}"),
         *("model.context_length=16384", "engine=sglang", f"engine.python={made.python}"),
         *("engine.device=cpu", "engine.max_total_tokens=65536", "engine.slots=4"),
+        "engine.enable_session_radix_cache=true",
         *("engine.args.load-format=dummy", f"engine.env.PYTHONPATH={STUBS}"),
         f"cluster.address={cluster.address}",
         RAY_AUTH_MODE="disabled",
@@ -67,6 +68,7 @@ def test_a_killed_scheduler_costs_nothing_but_the_calls_in_flight(
         where engine = 'sglang' and state = 'up'"""
     running, capacity, hit, speed = rows(load, out)[0]
     assert running >= 1 and capacity == 65536 and 0 < hit <= 1 and speed > 0
+    assert "release_session" in logs[0].read_text(), "it is told what it need keep no longer"
     spent = summarise(out).ledger
     assert spent is not None and spent.of_limit is not None and 0 < spent.of_limit < 1
     assert spent.parts["restarts"] > 0 and spent.hardware[NAME].prefill_tps > 0

@@ -24,6 +24,7 @@ from runner.config import (
     LlamaCppEngine,
     RoundRobinScheduler,
     RunConfig,
+    SGLangEngine,
     SimulatedEngine,
     SlotScheduler,
     ThunderAgentScheduler,
@@ -232,6 +233,22 @@ class TestSeveralModels:
         assert plan.engines["api"] == EndpointEngine(urls=["https://api.example.com/v1"])
         assert plan.engines["smollm2"] == SimulatedEngine()
         assert plan.settled(0).job.engine == "endpoint+simulated"
+
+    @pytest.mark.parametrize(
+        ("words", "sessions"),
+        [
+            (["layout=public_first"], False),
+            (["layout=dialogue"], None),
+            (["layout=public_first", "engine.enable_session_radix_cache=true"], True),
+        ],
+    )
+    def test_servers_have_sessions_where_the_layout_gains_by_them(
+        self, words: list[str], sessions: bool | None
+    ) -> None:
+        plan = self.plan("engine=sglang", "engine.runtime_env.pip=[sglang]", *words).settled(8)
+        (engine,) = plan.engines.values()
+        assert isinstance(engine, SGLangEngine)
+        assert engine.enable_session_radix_cache is sessions
 
     @pytest.mark.parametrize(
         ("override", "said"),
