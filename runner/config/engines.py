@@ -121,7 +121,7 @@ class SGLangEngine:
     """Serve `/metrics`; without it there is no hit rate, nor tokens per second, in the results."""
     enable_session_radix_cache: bool | None = None
     """Evict what seats left that are out, and ended episodes, before all else. When not given: with
-    `layout=dialogue` and SGLang 0.5.23 or later, unless `args` choose another cache."""
+    `layout=dialogue` and SGLang 0.5.23 or later, unless `args` choose a cache without it."""
     device: Literal["cuda", "cpu"] = "cuda"
     """`cpu` takes no GPU: for tests, and for processors that SGLang supports."""
     args: dict[str, Any] = field(default_factory=dict)

@@ -106,9 +106,9 @@ class _Server:
     @property
     def widest(self) -> float:
         """Episodes that keep it busy whatever they take of its cache: more would only queue."""
-        if self.max_running is None:
+        each = self.asking / self.playing if self.playing else 1.0
+        if self.max_running is None or each <= 0:
             return math.inf
-        each = self.asking / self.playing if self.playing and self.asking else 1.0
         return max(1.0, WIDE * self.max_running / each)
 
     @property
@@ -300,12 +300,14 @@ class Ledger:
         return one.peak() / one.capacity if one.held else 0.0
 
     def account(self, server: str) -> Mapping[str, float]:
-        """In tokens, but for the shares `fraction`, `excess_miss` and `worth`, and `pauses`."""
+        """In tokens, but for the shares `fraction`, `excess_miss` and `worth`, and for `pauses` and
+        `widest`, which count episodes."""
         one = self._servers.get(server)
         if one is None:
             return {}
         if self._slots is not None or not one.capacity:
             return {"slots": self._slots or one.slots}
+        wide = {"widest": round(one.widest)} if one.widest < math.inf else {}
         return {
             "fraction": round(one.feedback.fraction, 4),
             "held_tokens": self._held_now(one),
@@ -315,6 +317,7 @@ class Ledger:
             "common_tokens": one.common,
             "excess_miss": round(one.excess, 4),
             "pauses": one.pauses,
+            **wide,
         }
 
     def _held_now(self, one: _Server) -> int:

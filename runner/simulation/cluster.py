@@ -66,6 +66,7 @@ class Cluster:
         self._sites = {f"server-{i}": site for i, site in enumerate(sites)}
         self._scheduler = scheduler
         self._router = router
+        self._sessions = router is None and all(site.sessions for site in sites)
         self._sample_s = sample_s
         self._worker_slots = worker_slots
         self._now = 0.0
@@ -237,14 +238,19 @@ class Cluster:
             return
         episode.asked = len(turn.asks)
         episode.waiting.extend(turn.asks)
-        for seat in turn.out:
-            name = episode.open.get(seat)
-            if name is not None:
-                self._close_one(episode, seat)
-                if self._router is None and self._sites[name].sessions:
-                    self._out.append((episode.spec.id, seat))
+        self._take_out(episode, turn)
         delay = CLIENT_S + turn.think_s
         self._agenda.at(self._now + delay, lambda: self._send_waiting(episode))
+
+    def _take_out(self, episode: Playing, turn: Turn) -> None:
+        """As `runner.worker.sessions` does."""
+        for seat in turn.out:
+            if self._sessions and seat not in episode.told:
+                episode.told.add(seat)
+                self._out.append((episode.spec.id, seat))
+                if seat in episode.open:
+                    episode.sent.pop((episode.open[seat], seat), None)
+                    self._close_one(episode, seat)
 
     def _send_waiting(self, episode: Playing) -> None:
         waiting, episode.waiting = episode.waiting, []
@@ -274,6 +280,7 @@ class Cluster:
         call_id = f"{episode.spec.id}:{next(self._number)}"
         episode.flying[call_id] = (name, ask)
         episode.open[ask.seat] = name
+        episode.told.discard(ask.seat)
         call = ServerCall(
             call_id,
             ask.prompt,
@@ -281,7 +288,7 @@ class Cluster:
             ask.max_tokens,
             (ask.output,),
             ask.output[1],
-            session=_session(episode, ask.seat) if self._router is None else "",
+            session=_session(episode, ask.seat) if self._sessions else "",
             priority=-episode.spec.index,
         )
         server.submit(call, self._now)

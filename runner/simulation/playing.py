@@ -26,6 +26,8 @@ class Playing:
     """(server, seat) → what it read and wrote last; seat "" is any seat of the table."""
     open: dict[str, str] = field(default_factory=dict)
     """Seat → the server that keeps its prompts, until it is out or the episode leaves there."""
+    told: set[str] = field(default_factory=set)
+    """Seats that are out, and have been since they were last asked."""
 
     def expected(self, server: str, ask: Ask) -> int:
         """Tokens of the prompt that this table has sent to that server before."""

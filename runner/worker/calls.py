@@ -20,6 +20,10 @@ from runner.worker.route import Abandoned, Route
 log = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF_S = 15.0
+_CLOSE_S = 5.0
+"""Longest wait for a session to be closed."""
+_CLOSES = 16
+"""Sessions that are closed at once."""
 
 
 class Caller:
@@ -31,6 +35,8 @@ class Caller:
         self._on_failure = on_failure
         self._clients: dict[tuple[str, str], OpenAIClient] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._few = asyncio.Semaphore(_CLOSES)
+        self._closed = False
 
     async def complete(
         self,
@@ -93,17 +99,21 @@ class Caller:
 
     def close_session(self, server: ServerAddress, session: str) -> None:
         """Tell `server`, some time soon. It is a hint: if it fails, nobody is the worse for it."""
+        if self._closed:
+            return
         task = asyncio.create_task(self._close_session(server, session))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     async def _close_session(self, server: ServerAddress, session: str) -> None:
         try:
-            await self._client(server).close_session(session)
-        except RunnerError as error:
+            async with self._few, asyncio.timeout(_CLOSE_S):
+                await self._client(server).close_session(session)
+        except (RunnerError, TimeoutError) as error:
             log.debug("%s: session %s is not closed: %s", server.server_id, session, error)
 
     async def close(self) -> None:
+        self._closed = True
         for task in list(self._closing):
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)

@@ -6,13 +6,12 @@ Invariant: each reply is charged once, before the game sees it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from runner.episode import EpisodeSpec
 from runner.errors import LimitReached
-from runner.game import Kind, Policy, Reply, Request, Seat
+from runner.game import Kind, Policy, Reply, Request
 from runner.policy.baseline import BASELINES, EMBEDDERS
 from runner.worker.calls import Caller
 from runner.worker.job import Job, ServerAddress
@@ -70,8 +69,6 @@ class Players:
         self._route = route
         self._sent = sent
         self.sessions = sessions
-        self.seats: Sequence[Seat] = ()
-        """The table's, once it has some."""
         self._turns = turns
         self._asked = asked
         self._baselines: dict[str, Policy] = {}
@@ -92,12 +89,11 @@ class Players:
             return recorded
         name = self._name(request)
         if name in self._job.models:
-            self.sessions.watch(self.seats, request.seat)
             sending = Sending(self._sent, request)
 
             def to(server: ServerAddress) -> str:
                 sending.to(server)
-                return self.sessions.session(server, request)
+                return self.sessions.call(server, request)
 
             reply, tries = await self._caller.complete(
                 request,
@@ -107,6 +103,8 @@ class Players:
                 on_try=to,
             )
             sending.answered(reply)
+            if sending.server is not None:
+                self.sessions.answered(sending.server, request.seat)
             call = Call(tries, min(sending.expected, reply.prompt_tokens))
             self.calls[request.seat, request.ordinal, request.retry] = call
             self.tally.add(reply)

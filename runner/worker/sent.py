@@ -63,6 +63,10 @@ class Sent:
         known = (one.tokens(common_prefix(one.text, text)) for one in candidates.values())
         return int(max(known, default=0.0))
 
+    def forget(self, seat: str) -> None:
+        """No server is expected to have kept what `seat` alone was sent."""
+        self._by_seat.pop(seat, None)
+
     def answered(self, server: ServerAddress, seat: str, text: str, reply: Reply) -> None:
         """Note that `server` answered the prompt `text` of `seat` with `reply`."""
         held = Answered(text + reply.text, len(text), reply.prompt_tokens, reply.completion_tokens)
@@ -79,17 +83,18 @@ class Sending:
         self._seat = request.seat
         self._chat = request.kind is not Kind.embed  # no server keeps what it embedded
         self._text = "".join(m.content for m in request.messages) if self._chat else ""
-        self._server: ServerAddress | None = None
+        self.server: ServerAddress | None = None
+        """Of the latest try; None for what no server keeps."""
         self.expected = 0
         """Tokens that the server of the latest try should have had."""
 
     def to(self, server: ServerAddress) -> None:
         """A try at `server` begins."""
         if self._chat:
-            self._server = server
+            self.server = server
             self.expected = self._sent.expected(server, self._seat, self._text)
 
     def answered(self, reply: Reply) -> None:
         """The latest try brought `reply`."""
-        if self._server is not None:
-            self._sent.answered(self._server, self._seat, self._text, reply)
+        if self.server is not None:
+            self._sent.answered(self.server, self._seat, self._text, reply)

@@ -8,51 +8,60 @@ come: what only closed sessions left is the first to be evicted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 
 from runner.game import Kind, Request, Seat
 from runner.worker.job import ServerAddress
 
 
 class Sessions:
-    """Those of one episode's attempt: seat → where its prompts are kept.
+    """Those of one episode's attempt.
 
     Invariant: at each server that has sessions, a seat's is open from its first call there until
     it is out, goes to another server, or `keep` or `close` ends it.
     """
 
-    def __init__(self, attempt: str, close: Callable[[ServerAddress, str], None] | None) -> None:
-        """`attempt` names it. `close(server, session)` must return at once, whatever comes of it.
-
-        None: any call may go to any server, and there are no sessions.
+    def __init__(
+        self,
+        attempt: str,
+        close: Callable[[ServerAddress, str], None] | None,
+        on_out: Callable[[str], None],
+    ) -> None:
+        """`attempt` names it. `close(server, session)` must return at once, whatever comes of it;
+        None: any call may go to any server, and there are no sessions. `on_out` hears of each seat
+        that is out.
         """
         self._attempt = attempt
         self._close = close
+        self._on_out = on_out
+        self.seats: Sequence[Seat] = ()
+        """The table's, once it has some."""
+        self._numbers: dict[str, int] = {}
         self._where: dict[str, ServerAddress] = {}
-        self._out: list[str] = []
+        """Seat → where its session is open, or would be."""
+        self._told: set[str] = set()
+        """Seats that are out, and have been since they were last asked."""
+        self._news: list[str] = []
 
-    def session(self, server: ServerAddress, request: Request) -> str:
-        """That of a call which goes to `server` now; "" where there are none."""
+    def call(self, server: ServerAddress, request: Request) -> str:
+        """A call goes to `server` now. Its session there; "" where there are none."""
         if request.kind is Kind.embed:  # nothing of it is kept
             return ""
         seat = request.seat
-        before = self._where.get(seat)
-        if before is not None and before != server:
+        self._told.discard(seat)
+        if self._where.get(seat, server) != server:
             self._leave(seat)
         self._where[seat] = server
-        return self._name(seat) if self._has(server) else ""
+        if not self._has(server):
+            return ""
+        self._look_for_dead(seat)
+        return self._name(seat)
 
-    def watch(self, seats: Iterable[Seat], asked: str) -> None:
-        """`asked` has a question: those of `seats` that live no more, and are not it, are out.
-
-        One that is asked all the same, a hunter for its last shot, comes back for that one call.
-        """
-        for seat in seats:
-            server = self._where.get(seat.name)
-            if server is not None and not seat.alive and seat.name != asked:
-                self._leave(seat.name)
-                if self._has(server):
-                    self._out.append(seat.name)
+    def answered(self, server: ServerAddress, seat: str) -> None:
+        """A call of `seat` at `server` was answered, perhaps after the seat had left there."""
+        self._told.discard(seat)
+        if self._where.get(seat) != server and seat in self._numbers:
+            self._end(server, seat)
 
     def keep(self, servers: Collection[ServerAddress]) -> None:
         """The episode goes on at `servers`, and at no other."""
@@ -64,13 +73,30 @@ class Sessions:
         self.keep(())
 
     def take_out(self) -> list[str]:
-        """The seats that are out since it was last asked, where a server was told so: elsewhere
-        what they left stays as long as all else."""
-        out, self._out = self._out, []
-        return out
+        """The seats that are out since it was last asked, at servers with sessions: elsewhere what
+        they left stays as long as all else."""
+        news, self._news = self._news, []
+        return news
+
+    def _look_for_dead(self, asked: str) -> None:
+        """Seats that live no more are out, but for the one that is `asked`.
+
+        A dead one that is asked all the same, a hunter for its last shot, is back for that call.
+        """
+        for seat in self.seats:
+            name = seat.name
+            if seat.alive or name == asked or name in self._told:
+                continue
+            self._told.add(name)
+            self._news.append(name)
+            self._on_out(name)
+            if name in self._where:
+                self._leave(name)
 
     def _leave(self, seat: str) -> None:
-        server = self._where.pop(seat)
+        self._end(self._where.pop(seat), seat)
+
+    def _end(self, server: ServerAddress, seat: str) -> None:
         if self._close is not None and self._has(server):
             self._close(server, self._name(seat))
 
@@ -78,4 +104,5 @@ class Sessions:
         return self._close is not None and server.sessions
 
     def _name(self, seat: str) -> str:
-        return f"{self._attempt}/{seat}"
+        """By number: a seat's name is the game's, and servers log these."""
+        return f"{self._attempt}/{self._numbers.setdefault(seat, len(self._numbers))}"

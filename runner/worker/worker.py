@@ -226,7 +226,7 @@ class Worker:
         replay = Replay(rows, on_divergence=self._job.on_divergence)
         sent = Sent(self._answered)
         close = self._caller.close_session if self._pool is None else None
-        sessions = Sessions(f"{order.spec.id}/{order.attempt}", close)
+        sessions = Sessions(f"{order.spec.id}/{order.attempt}", close, sent.forget)
         players = Players(
             self._job,
             order.spec,
@@ -248,7 +248,7 @@ class Worker:
         self._ended.append(attempt)
         if not self._stopped:
             attempt.journal.players.sessions.close()
-        attempt.journal.players.seats = ()
+        attempt.journal.players.sessions.seats = ()
         if attempt.table is not None:
             attempt.table.close()
         self._news.set()
@@ -297,7 +297,7 @@ class Worker:
             on_step=journal.note,
             embedder=journal.players if job.embedder is not None else None,
         )
-        journal.players.seats = attempt.table.seats
+        journal.players.sessions.seats = attempt.table.seats
         return checked(await game.play(attempt.table), attempt.table)
 
     def _progress(self) -> Progress:

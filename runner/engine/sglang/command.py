@@ -30,13 +30,20 @@ OWNED = {
     "dist-init-addr": "model.tp, which spans nodes where it exceeds one",
     "is-embedding": "model.embedding",
     "device": "engine.device",
+    "enable-session-radix-cache": "engine.enable_session_radix_cache",
     "config": "the configuration files of this run",
 }
 """Flags that a further flag must not set, because placement and supervision rest on them."""
 
 
-OTHER_CACHES = {"disable-radix-cache", "radix-cache-backend", "enable-flexkv"}
-"""Flags with which SGLang has a prefix cache without sessions, or none."""
+WITHOUT_SESSIONS = {
+    "disable-radix-cache",
+    "radix-cache-backend",
+    "enable-flexkv",
+    "enable-kv-cache-sharding",
+    "enable-encoder-swa-bounded-replay",
+}
+"""Flags with which SGLang's prefix cache has no sessions, or is none, or it refuses to start."""
 SESSIONS_SINCE = (0, 5, 23)
 """The SGLang whose sessions were read and tried."""
 
@@ -47,9 +54,9 @@ def sessions(config: SGLangEngine, model: ModelConfig, release: str | None) -> b
         return False
     if config.enable_session_radix_cache is not None:
         return config.enable_session_radix_cache
-    given = {flags.canonical(name) for part in further(config, model) for name in part}
+    given = {name for name, value in flags.merged(*further(config, model)).items() if value}
     numbers = tuple(map(int, re.findall(r"\d+", release or "")[:3]))
-    return numbers >= SESSIONS_SINCE and not given & OTHER_CACHES
+    return numbers >= SESSIONS_SINCE and not given & WITHOUT_SESSIONS
 
 
 def argv(

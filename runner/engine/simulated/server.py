@@ -43,7 +43,11 @@ class SimulatedServer(ServedEngine[SimulatedEngine]):
         self._signals = Signals(self._server.ask, metrics_every_s=0.0)
 
     async def _endpoint(self) -> Endpoint:
-        return self._answers(slots_of(self._config, self._model), meta_info=True, sessions=True)
+        return self._answers(
+            slots_of(self._config, self._model),
+            meta_info=True,
+            sessions=self._config.enable_session_radix_cache,
+        )
 
     async def stats(self) -> EngineStats:
         """Load now; rates since the last call."""

@@ -337,3 +337,18 @@ def test_none_moves_while_nothing_is_known_of_what_they_take() -> None:
     for tick in range(1, 10):
         for server in ("s", "t"):
             assert not scheduler.observe(Sample(server, stats()), float(tick))
+
+
+def test_a_server_that_is_seldom_asked_does_not_hold_up_the_others() -> None:
+    """A judge, whose calls are over before anybody looks."""
+    scheduler, ledger, _ = begin(200)
+    for tick in range(1, 100):
+        now = TICK_S * tick
+        live = scheduler.held("s")
+        idle = EngineStats(
+            now, kv_capacity=1_000_000, kv_used=0, running=0, queued=0, max_running=4
+        )
+        scheduler.observe(Calls(tuple(call(f"e{i}", 100) for i in range(live))), now)
+        scheduler.observe(Sample("s", idle), now)
+    assert scheduler.held("s") > 15, "WIDE times four would be five"
+    assert "widest" not in ledger.account("s")

@@ -15,6 +15,7 @@ from test_worker import SPEC, Duel, collect_until, importable, job, legal
 from runner import Outcome, Table
 from runner.config import RoundRobinScheduler
 from runner.game import Kind, Message, Prompt, Request
+from runner.policy.baseline import RandomPolicy
 from runner.worker import Play, Pool, Reroute, ServerAddress, Worker
 from runner.worker.sessions import Sessions
 
@@ -97,7 +98,7 @@ async def test_a_seat_is_closed_when_it_is_out_and_all_when_the_episode_ends(
 ) -> None:
     server = servers[0]
     worker, out = await play(server.address())
-    ann, bob = f"{SPEC.id}/1/Ann", f"{SPEC.id}/1/Bob"
+    ann, bob = f"{SPEC.id}/1/0", f"{SPEC.id}/1/1"
     await until(lambda: len(server.closed()) == 2)
     assert [session for what, session in server.told if what == "call"] == [ann, bob, ann, bob, bob]
     assert server.closed() == [ann, bob]
@@ -108,7 +109,7 @@ async def test_a_seat_is_closed_when_it_is_out_and_all_when_the_episode_ends(
 async def test_a_seat_that_is_asked_once_more_is_not_out_before(servers: list[Server]) -> None:
     server = servers[0]
     worker, _ = await play(server.address())
-    order = [who for who in server.told if who[1].endswith("Ann")]
+    order = [who for who in server.told if who[1].endswith("/0")]
     assert [what for what, _ in order[:2]] == ["call", "call"], "not closed between the two"
     await worker.stop()
 
@@ -138,7 +139,7 @@ async def test_an_episode_that_goes_elsewhere_leaves_nothing_behind(servers: lis
     await worker.deliver([Reroute(SPEC.id, {"m": there.address(name="server-1")})])
     await until(lambda: len(here.closed()) == 2)
     await collect_until(worker, lambda report: bool(report.results))
-    assert sorted(here.closed()) == [f"{SPEC.id}/1/Ann", f"{SPEC.id}/1/Bob"]
+    assert sorted(here.closed()) == [f"{SPEC.id}/1/0", f"{SPEC.id}/1/1"]
     await until(lambda: len(there.closed()) == 2)
     await worker.stop()
 
@@ -166,18 +167,87 @@ async def test_a_close_that_fails_costs_nothing(servers: list[Server]) -> None:
     await worker.stop()
 
 
+HERE = ServerAddress("server-0", "", "m", sessions=True)
+THERE = ServerAddress("server-1", "", "m", sessions=True)
+
+
+class Desk:
+    """Sessions of a table of `names`, and what was heard of them."""
+
+    def __init__(self, *names: str) -> None:
+        self.closed: list[tuple[str, str]] = []
+        self.out: list[str] = []
+        self.sessions = Sessions(
+            "e/1",
+            lambda server, name: self.closed.append((server.server_id, name)),
+            self.out.append,
+        )
+        table = Table(list(names), RandomPolicy())
+        self.sessions.seats = table.seats
+
+    def ask(self, seat: str, server: ServerAddress = HERE, *, answered: bool = True) -> str:
+        session = self.sessions.call(server, request(seat))
+        if answered:
+            self.sessions.answered(server, seat)
+        return session
+
+    def dies(self, seat: str) -> None:
+        next(one for one in self.sessions.seats if one.name == seat).alive = False
+
+
 def test_what_is_embedded_belongs_to_no_session() -> None:
-    closed: list[str] = []
-    sessions = Sessions("e/1", lambda _, session: closed.append(session))
-    here = ServerAddress("server-0", "", "m", sessions=True)
-    assert sessions.session(here, request("Ann", Kind.embed)) == ""
-    assert sessions.session(here, request("Ann", Kind.say)) == "e/1/Ann"
-    sessions.close()
-    sessions.close()
-    assert closed == ["e/1/Ann"], "once"
+    desk = Desk("Ann")
+    assert desk.sessions.call(HERE, request("Ann", Kind.embed)) == ""
+    assert desk.ask("Ann") == "e/1/0"
+    desk.sessions.close()
+    desk.sessions.close()
+    assert desk.closed == [("server-0", "e/1/0")], "once"
 
 
-def request(seat: str, kind: Kind) -> Request:
+def test_a_name_of_the_game_is_in_no_servers_log() -> None:
+    desk = Desk("Ann\nERROR all is lost", "Bob")
+    assert (desk.ask("Bob"), desk.ask("Ann\nERROR all is lost")) == ("e/1/0", "e/1/1")
+
+
+def test_one_that_dies_elsewhere_than_it_was_last_asked_is_out_all_the_same() -> None:
+    desk = Desk("Ann", "Bob")
+    desk.ask("Ann")
+    desk.sessions.keep([])  # a pause
+    desk.dies("Ann")
+    desk.ask("Bob", THERE)
+    assert desk.sessions.take_out() == ["Ann"] == desk.out
+    assert desk.closed == [("server-0", "e/1/0")]
+    desk.ask("Bob", THERE)
+    assert not desk.sessions.take_out(), "once"
+
+
+def test_two_dead_ones_that_speak_at_once_are_out_when_both_have_spoken() -> None:
+    desk = Desk("Ann", "Bob", "Cleo")
+    for seat in ("Ann", "Bob", "Cleo"):
+        desk.ask(seat)
+    desk.dies("Ann")
+    desk.dies("Bob")
+    desk.ask("Ann", answered=False)
+    desk.ask("Bob", answered=False)
+    for seat in ("Ann", "Bob"):
+        desk.sessions.answered(HERE, seat)
+    desk.sessions.take_out()
+    desk.ask("Cleo")
+    assert sorted(desk.sessions.take_out()) == ["Ann", "Bob"]
+    closed = [session for _, session in desk.closed]
+    assert set(closed[-2:]) == {"e/1/0", "e/1/1"} and "e/1/2" not in closed
+
+
+def test_a_call_that_ends_after_its_episode_has_left_is_closed_again() -> None:
+    """The server may hear of the close before it has looked at the call, and open it once more."""
+    desk = Desk("Ann")
+    desk.ask("Ann", answered=False)
+    desk.sessions.keep([])
+    desk.sessions.answered(HERE, "Ann")
+    assert desk.closed == [("server-0", "e/1/0")] * 2
+
+
+def request(seat: str, kind: Kind = Kind.say) -> Request:
     return Request(
         seat=seat,
         role=None,
