@@ -51,6 +51,7 @@ from runner.run.preview import preview
 from runner.run.preview import show as show_preview
 from runner.run.report import write_report
 from runner.run.signals import interrupted_afterwards, unwinding
+from runner.worker import collecting_seldom
 
 _DISMISS_S = 5.0
 _ROOM_S = 60.0
@@ -201,7 +202,7 @@ def _attempt(
         )
         plan = plan.named(opened.run_id)
         attempt = Attempt(storage, lease, plan, terminal, crew, opened, found, size)
-        with logging_to(f"{log_dir}/driver.log"):
+        with logging_to(f"{log_dir}/driver.log"), collecting_seldom():
             return asyncio.run(attempt.play())
     finally:
         dismissing = threading.Thread(target=crew.dismiss, daemon=True)

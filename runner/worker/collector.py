@@ -1,13 +1,15 @@
-"""How often the garbage collector looks through the memory of a worker's process.
+"""How often the garbage collector looks through the memory of a worker's or a driver's process.
 
 It looks at all that lives, and Python's default is after every 700 new objects: a fifth of the time
-of a worker that replays. What ends here goes without it (`Table.close`); it is there for the cycles
-that games and failed calls leave.
+of a worker that replays, a quarter of a driver's in a run of short episodes. What ends here goes
+without it (`Table.close`); it is there for the cycles that games and failed calls leave.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 
 _NEW_OBJECTS = 20_000
 """Between two looks at the new ones: what some hundred questions add to the histories of their
@@ -22,3 +24,15 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
+
+
+@contextlib.contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """`collect_seldom` inside, and as it was afterwards: the process may be somebody else's."""
+    before = gc.get_threshold()
+    collect_seldom()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
