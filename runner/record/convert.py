@@ -18,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from runner.record.schema import TABLES
+
 log = logging.getLogger(__name__)
 
 _CHECKSUM = struct.Struct("<4sI")
@@ -39,19 +41,26 @@ _UNFIT = (
 """What Python and Arrow raise over a value that no column can hold."""
 
 
-def check_rows(rows: Iterable[Row], table: str, schema: pa.Schema) -> None:
-    """Raise ValueError unless each row has the keys of `schema` and a value where one must be."""
-    names = set(schema.names)
-    required = [field.name for field in schema if not field.nullable]
+_NAMES = {table: frozenset(schema.names) for table, schema in TABLES.items()}
+_REQUIRED = {
+    table: [field.name for field in schema if not field.nullable]
+    for table, schema in TABLES.items()
+}
+_VALUES = {table: itemgetter(*names) for table, names in _REQUIRED.items()}
+
+
+def check_rows(rows: Iterable[Row], table: str) -> None:
+    """Raise ValueError unless each row has just the columns of `table`, and what each must have."""
+    names, values = _NAMES[table], _VALUES[table]
     for row in rows:
         if row.keys() != names:
             raise ValueError(
                 f"a row of table {table} must have exactly its columns; missing: "
                 f"{sorted(names - row.keys())}, unknown: {sorted(row.keys() - names)}"
             )
-        for name in required:
-            if row[name] is None:
-                raise ValueError(f"a row of table {table} has no value in column {name!r}")
+        if None in values(row):
+            name = next(name for name in _REQUIRED[table] if row[name] is None)
+            raise ValueError(f"a row of table {table} has no value in column {name!r}")
 
 
 def to_fitting_table(rows: Sequence[Row], table: str, schema: pa.Schema) -> pa.Table:

@@ -86,7 +86,7 @@ class Recorder:
         """Take rows. Raises ValueError for an unknown table or a row that does not fit it."""
         if table not in TABLES:
             raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
-        check_rows(rows, table, TABLES[table])
+        check_rows(rows, table)
         with self._adding:
             self._take(table, rows)
             if table == "episodes":
@@ -94,8 +94,8 @@ class Recorder:
 
     def end(self, episode: Row, seats: Sequence[Row]) -> bool:
         """Take the end of an episode; False, and nothing taken, if it had ended before."""
-        check_rows([episode], "episodes", TABLES["episodes"])
-        check_rows(seats, "seats", TABLES["seats"])
+        check_rows([episode], "episodes")
+        check_rows(seats, "seats")
         with self._adding:
             if episode["episode_id"] in self._ended:
                 return False

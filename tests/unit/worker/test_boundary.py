@@ -56,7 +56,7 @@ async def ends(game: type[Game]) -> Result:
     await worker.stop()
     (result,) = report.results
     for table, rows in (("episodes", [result.episode_row]), ("seats", result.seat_rows)):
-        check_rows(rows, table, TABLES[table])
+        check_rows(rows, table)
         to_table(rows, TABLES[table])
     return result
 

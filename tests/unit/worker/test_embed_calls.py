@@ -22,7 +22,6 @@ from runner.engine.simulated.serve import make_app
 from runner.episode import Status
 from runner.game.delta import rebuild
 from runner.game.vectors import unpack
-from runner.record import TABLES
 from runner.record.convert import check_rows
 from runner.worker import Job, Play, Report, Reroute, ServerAddress, Worker
 
@@ -111,7 +110,7 @@ async def test_every_call_is_a_row_and_counted_and_no_move(
     report = await played(model, embedding, remembering())
     row = report.results[0].episode_row
     embeds = [step for step in report.steps if step["kind"] == "embed"]
-    check_rows(report.steps, "steps", TABLES["steps"])
+    check_rows(report.steps, "steps")
     assert report.results[0].status is Status.finished
     assert (len(embeds), len(embedding.bodies)) == (11, 11)
     assert (row["calls"], row["moves"], row["invalid_moves"], row["num_turns"]) == (21, 10, 0, 10)
