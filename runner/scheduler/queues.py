@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+from collections import deque
 from collections.abc import Callable, Collection
 
 Models = frozenset[str]
@@ -12,23 +13,33 @@ class Queues:
     """A queue for each set of models, ordered by `turn` and then by id.
 
     The first of a queue stands for all behind it: what it lacks, they lack as well.
+    Most come behind the last, and it is the first that goes: neither depends on how many wait.
     """
 
     def __init__(self, turn: Callable[[str], float]) -> None:
         """`turn(episode)`: the least goes first. It must not change while the episode waits."""
         self._turn = turn
-        self._queues: dict[Models, list[tuple[float, str]]] = {}
+        self._queues: dict[Models, deque[tuple[float, str]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
     def add(self, episode: str, models: Models) -> None:
         """`episode` waits from now on for servers of `models`."""
-        bisect.insort(self._queues.setdefault(models, []), (self._turn(episode), episode))
+        queue, entry = self._queues.setdefault(models, deque()), (self._turn(episode), episode)
+        if queue and entry < queue[-1]:
+            bisect.insort(queue, entry)
+        else:
+            queue.append(entry)
 
     def remove(self, episode: str, models: Models) -> None:
         """It does not wait any more; nothing happens if it did not."""
-        queue = self._queues.get(models, [])
+        queue = self._queues.get(models)
+        if not queue:
+            return
+        if queue[0][1] == episode:
+            queue.popleft()
+            return
         at = bisect.bisect_left(queue, (self._turn(episode), episode))
         if at < len(queue) and queue[at][1] == episode:
             del queue[at]
