@@ -27,6 +27,8 @@ class GpuMeter:
 
     def __init__(self) -> None:
         self._gauges: dict[str, _Gauge] = {}
+        self._at: dict[str, dict[str, _Gauge]] = {}
+        """Episode → the servers that it is at."""
         self._banked: dict[str, float] = {}
 
     def server(self, server: str, gpus: float) -> None:
@@ -37,14 +39,14 @@ class GpuMeter:
         gauge = self._gauges[server]
         gauge.advance(now)
         gauge.entered[episode] = gauge.share
+        self._at.setdefault(episode, {})[server] = gauge
 
     def leave(self, episode: str, now: float) -> None:
         """Stop charging `episode`; it may enter again elsewhere."""
-        for gauge in self._gauges.values():
-            if episode in gauge.entered:
-                gauge.advance(now)
-                used = gauge.share - gauge.entered.pop(episode)
-                self._banked[episode] = self._banked.get(episode, 0.0) + used
+        for gauge in self._at.pop(episode, {}).values():
+            gauge.advance(now)
+            used = gauge.share - gauge.entered.pop(episode)
+            self._banked[episode] = self._banked.get(episode, 0.0) + used
 
     def take(self, episode: str, now: float) -> float:
         """GPU-seconds of `episode` since it was last taken; it leaves all servers."""
