@@ -4,6 +4,7 @@ from runner.record import manifest
 from runner.record.journal import Steps
 from runner.record.lease import Lease, LeaseLost, acquire, check_writable
 from runner.record.manifest import Attempt, Manifest, compare
+from runner.record.memory import plain_memory
 from runner.record.prompts import full_texts, rebuild
 from runner.record.recorder import NotWritten, Recorder
 from runner.record.schema import EPISODES, SEATS, SERVERS, STEPS, TABLES
@@ -29,6 +30,7 @@ __all__ = [
     "compare",
     "full_texts",
     "manifest",
+    "plain_memory",
     "read",
     "rebuild",
     "storage_at",

@@ -39,6 +39,7 @@ from runner.record import (
     check_writable,
     compare,
     manifest,
+    plain_memory,
     storage_at,
 )
 from runner.report import show, summarise
@@ -202,7 +203,7 @@ def _attempt(
         )
         plan = plan.named(opened.run_id)
         attempt = Attempt(storage, lease, plan, terminal, crew, opened, found, size)
-        with logging_to(f"{log_dir}/driver.log"), collecting_seldom():
+        with logging_to(f"{log_dir}/driver.log"), collecting_seldom(), plain_memory():
             return asyncio.run(attempt.play())
     finally:
         dismissing = threading.Thread(target=crew.dismiss, daemon=True)
