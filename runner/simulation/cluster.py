@@ -37,6 +37,7 @@ from runner.simulation.agenda import Agenda
 from runner.simulation.episode import Ask, Turn
 from runner.simulation.finding import End, Finding
 from runner.simulation.playing import Playing
+from runner.simulation.samples import Samples
 from runner.simulation.site import Fault, Router, Site
 
 MODEL = "model"
@@ -80,8 +81,7 @@ class Cluster:
         self._episodes: dict[str, Playing] = {}
         self._answered: list[Call] = []
         self._out: list[tuple[str, str]] = []
-        self._counted: dict[str, tuple[int, int]] = {}
-        """Server → prompt tokens and cached ones at the last sample."""
+        self._samples = Samples()
         self._left = episodes
         self._count = dict.fromkeys(("calls", "prompt", "cached", "output", "retractions"), 0)
         self._paused = 0
@@ -145,7 +145,7 @@ class Cluster:
         self._lost = [a + b for a, b in zip(self._lost, load[-3:], strict=True)]
         self._lost[2] += for_s
         self._agenda.forget(name)
-        self._counted.pop(name, None)
+        self._samples.forget(name)
         self._down.add(name)
         if self._router is not None:
             self._router.gone(name)
@@ -170,29 +170,7 @@ class Cluster:
 
     def _stats(self, name: str) -> EngineStats:
         self._run(name)
-        load = self._servers[name].load(self._now)
-        return EngineStats(
-            at=self._now,
-            running=load.running + load.prefilling,
-            queued=load.waiting,
-            kv_used=load.used,
-            kv_capacity=load.capacity,
-            max_running=self._sites[name].hardware.max_running,
-            kv_evictable=load.evictable,
-            retracted=load.retracted,
-            cache_hit=self._hit_since(name, load.prompt, load.cached),
-            prefill_tokens=load.total_prefill_uncached_tokens,
-            prefill_busy_s=load.total_prefill_busy_us / 1e6,
-            decode_moments=load.decode_moments,
-            generated_tokens=load.generated,
-        )
-
-    def _hit_since(self, name: str, prompt: int, cached: int) -> float | None:
-        """Share of prompt tokens found in the cache since the last sample; None without any."""
-        before = self._counted.get(name, (0, 0))
-        self._counted[name] = (prompt, cached)
-        new = prompt - before[0]
-        return (cached - before[1]) / new if new > 0 else None
+        return self._samples.of(name, self._servers[name], self._now)
 
     def _run(self, name: str) -> None:
         """Let the server's time pass up to now, and take its answers."""
