@@ -23,7 +23,7 @@ LIVE = 64
 UNKNOWN = 3.0
 """How many times as far as anything seen an episode may go while none has finished."""
 LATER = 1.25
-"""The same once many have."""
+"""The same once all have ended by then; in between, by the share that is known to go on."""
 SCALE = (0.3, 3.0)
 """How far one episode may differ from the usual one at its phase."""
 
@@ -78,6 +78,9 @@ class Forecast:
     def __init__(self) -> None:
         self._finished: deque[list[int]] = deque(maxlen=FINISHED)
         self._ends = 0
+        self._weight = 1.0
+        """Live episodes that each one looked at stands for, of finished ones that each remembered
+        one does."""
         self._sure = False
         self._step = 1
         self._size: list[float] = []
@@ -96,13 +99,22 @@ class Forecast:
             self._ends += 1
 
     def learn(self, live: Iterable[Sequence[int]]) -> None:
-        """Estimate anew, from the finished episodes and the trails of `live` ones."""
-        ongoing = [trail for trail in live if trail][:LIVE]
+        """Estimate anew, from the finished episodes and the trails of all `live` ones.
+
+        Of a thousand live ones the first that end are the shortest: the few that are looked at
+        count for all. Later the finished, of whom only the latest are remembered, count as much.
+        """
+        every = [trail for trail in live if trail]
+        ongoing = every[:: -(-len(every) // LIVE) or 1]
         trails = [*self._finished, *ongoing]
         if not trails:
             return
+        self._weight = 1.0
+        if ongoing and self._finished:
+            live_each, ended_each = len(every) / len(ongoing), self._ends / len(self._finished)
+            self._weight = max(1.0, live_each / ended_each)
         self._sure = self._ends > 0
-        reach = LATER + (UNKNOWN - LATER) / (1 + self._ends)
+        reach = LATER + (UNKNOWN - LATER) * self._outlive(ongoing)
         self._step = max(1, -(-int(max(map(len, trails)) * reach) // GRID))
         self._size, self._lives = [], []
         alive = 1.0
@@ -126,8 +138,18 @@ class Forecast:
         ends = sum(phase < len(trail) <= after for trail in self._finished)
         at_risk = float(sum(len(trail) > phase for trail in self._finished))
         for trail in ongoing:
-            at_risk += 1.0 if len(trail) > after else 0.5 if len(trail) > phase else 0.0
+            if len(trail) > phase:
+                at_risk += self._weight if len(trail) > after else 0.5 * self._weight
         return ends / at_risk if at_risk else 0.0
+
+    def _outlive(self, ongoing: Sequence[Sequence[int]]) -> float:
+        """Share of all episodes that go on beyond every end that was seen (Kaplan–Meier)."""
+        alive = 1.0
+        lengths = sorted(map(len, self._finished))
+        for before, length in enumerate(lengths):
+            at_risk = self._weight * sum(len(trail) >= length for trail in ongoing)
+            alive *= 1.0 - 1.0 / (len(lengths) - before + at_risk)
+        return alive
 
     def _extrapolated(self, point: int) -> float:
         """The size at a point that no episode has reached: on in a straight line."""

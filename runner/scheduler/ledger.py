@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from runner.scheduler.account import Account
@@ -236,7 +235,7 @@ class Ledger:
         if now - self._learnt.get(one.model, -TICK_S) >= TICK_S:
             self._learnt[one.model] = now
             live = (f.trail for (_, model), f in self._footprints.items() if model == one.model)
-            forecast.learn(islice(live, 4 * 64))
+            forecast.learn(live)
         one.enter_anew(
             {name: forecast.ahead(self._footprints[name, one.model]) for name in one.held}
         )

@@ -92,6 +92,25 @@ def test_the_first_end_does_not_make_those_about_as_far_look_ended() -> None:
     assert forecast.ahead(None)[GRID - 1] > 0.9 * 10
 
 
+def test_the_first_of_a_thousand_to_end_are_the_shortest() -> None:
+    """What most of them come to is still unknown, and it is not taken for near."""
+    forecast = Forecast()
+    for _ in range(5):
+        forecast.end([100 * (i + 1) for i in range(20)])
+    live = [[100 * (i + 1) for i in range(30)]] * 1000
+    forecast.learn(live)
+    assert max(forecast.ahead(None)) > 2.5 * 3000
+
+
+def test_a_sample_of_the_live_ones_counts_for_all() -> None:
+    """300 have ended after 20 calls, and 1,000 have gone further: three of four do."""
+    forecast = Forecast()
+    for _ in range(300):
+        forecast.end([1000] * 20)
+    forecast.learn([[1000] * 30] * 1000)
+    assert min(forecast.ahead(None)) == pytest.approx(1000 * 1000 / 1300, rel=0.01)
+
+
 def test_a_forecast_scales_with_the_episode_and_ends_with_the_games() -> None:
     forecast = Forecast()
     for _ in range(20):
