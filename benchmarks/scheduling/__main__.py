@@ -128,11 +128,16 @@ def main() -> int:
     parser.add_argument(
         "--merge", type=Path, nargs="+", help="show what --json wrote before, and play nothing"
     )
+    parser.add_argument(
+        "--again", nargs="+", default=[], help="policies to play anew for what --merge shows"
+    )
     options = parser.parse_args()
     if options.small:
         options.workloads, options.seeds, options.share = list(SMALL), 2, 0.6
     if options.merge:
         rates, curves = merged(options.merge)
+        with Pool(os.cpu_count()) as pool:
+            play_again(rates, options.again, options.share, pool)
     else:
         with Pool(os.cpu_count()) as pool:
             rates, curves = run(
@@ -160,6 +165,21 @@ def merged(files: Sequence[Path]) -> tuple[Rates, dict[str, dict[int, float]]]:
             for workload, curve in found["curves"].items()
         }
     return rates, curves
+
+
+def play_again(rates: Rates, policies: Sequence[str], share: float, pool: PoolType) -> None:
+    """Replace what these came to: the others do not depend on what has changed in them."""
+    jobs = [
+        (workload, name, seed, share)
+        for workload, by_policy in rates.items()
+        for name in policies
+        for seed in range(len(by_policy["oracle"]))
+    ]
+    found = dict(zip(jobs, pool.map(measure, jobs, chunksize=1), strict=True))
+    for workload, by_policy in rates.items():
+        for name in policies:
+            seeds = range(len(by_policy["oracle"]))
+            by_policy[name] = [found[workload, name, seed, share] for seed in seeds]
 
 
 def publish(
