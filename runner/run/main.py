@@ -113,7 +113,13 @@ def _preview(plan: Plan, terminal: Terminal) -> int:
 
 def recorded_words(run_dir: str) -> list[str]:
     """The words that an earlier run in `run_dir` was started with; none if there was none."""
-    earlier = manifest.load(storage_at(run_dir))
+    try:
+        earlier = manifest.load(storage_at(run_dir))
+    except PermissionError as error:
+        raise UsageError(
+            f"Cannot read {run_dir}: {error.strerror}. Choose another place with run_dir=… or "
+            "change its permissions."
+        ) from error
     return list(earlier.config.get("words", [])) if earlier else []
 
 

@@ -154,6 +154,8 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
         ("games=werewolf seats.wolf=random", "Did you mean 'werewolf'?"),
         ("games=werewolf seats.default=gpt", "nobody is called that"),
         ("games=werewolf run_dir=/proc/x", "Cannot write to /proc/x"),
+        ("games=werewolf run_dir=/proc/cpuinfo", "Cannot write to /proc/cpuinfo: a file is in its"),
+        ("games=werewolf run_dir=/proc/cpuinfo/x", "Cannot write to /proc/cpuinfo/x: a file is"),
         ("games=werewolf model.path=/no/such.gguf", "there is no such file"),
         ("games=werewolf engine=endpoint", "engine=endpoint needs the servers' base URLs"),
         ("games=werewolf engine=llamacpp engine.port_range=[5,2]", "is no range of ports"),
