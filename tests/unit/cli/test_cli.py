@@ -159,7 +159,7 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
         ("games=werewolf model.path=/no/such.gguf", "there is no such file"),
         ("games=werewolf engine=endpoint", "engine=endpoint needs the servers' base URLs"),
         ("games=werewolf engine=llamacpp engine.port_range=[5,2]", "is no range of ports"),
-        ("games=custom games.name=x games.path=nomod:X", "No module named 'nomod'"),
+        ("games=custom games.name=x games.path=nomod:X", "No module named 'nomod'. Run it from"),
         ("games=werewolf model=custom model.name=x", "model.path must be given"),
         ("games=werewolf,kuhn_poker", "Add -m to run one after the other"),
         ("games=werewolf cluster.address=127.0.0.1:9", "No Ray cluster listens at 127.0.0.1:9"),
@@ -173,6 +173,43 @@ def test_a_wrong_command_gets_one_line_and_exit_code_2(
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("runner: error: ")
+    assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
+
+
+WHOLE = """from runner import Game, Outcome
+
+class Mine(Game):
+    def seats(self):
+        return ["Ann", "Bob"]
+
+    async def play(self, table):
+        return Outcome({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            WHOLE.replace("play", "played"),
+            "'mine:Mine' lacks play(): define it in the class [%s:3]",
+        ),
+        (WHOLE.replace("Outcome({})", "Outcome({}"), "SyntaxError: '(' was never closed [%s:8]"),
+        (WHOLE + "raise SystemExit(3)", "SystemExit: 3 [%s:9]"),
+        (WHOLE + "\nfurther.mine()", "NameError: name 'further' is not defined [%s:10]"),
+        (WHOLE + "import nothing_there", "No module named 'nothing_there' [%s:9]"),
+        (WHOLE.replace("Bob", "Ann"), "seat names must differ, got ['Ann', 'Ann']"),
+        (WHOLE.replace('["Ann", "Bob"]', "{}[1]"), "KeyError: 1 [%s:5]"),
+    ],
+)
+def test_a_mistake_in_a_game_of_ones_own_is_one_line_with_its_place(
+    code: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    done = run("games=custom", "games.name=mine", "games.path=mine:Mine", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said.replace("%s", str(tmp_path / "mine.py")) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
 
 
