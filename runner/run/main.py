@@ -133,6 +133,7 @@ def _run_in(
 ) -> int:
     _refuse_changes(storage, plan)
     found = look(storage, plan)
+    _refuse_shortening(storage, plan, found)
     _announce(terminal, plan)
     if line := str(found):
         terminal.say(line)
@@ -231,6 +232,19 @@ def _refuse_changes(storage: Storage, plan: Plan) -> None:
         raise UsageError(
             f"{plan.run_dir} holds episodes of a run that differs: {'; '.join(changes)}. "
             "Use another run_dir, or give the values it was begun with."
+        )
+
+
+def _refuse_shortening(storage: Storage, plan: Plan, found: Found) -> None:
+    """Raise UsageError when `n` is smaller than the run's and leaves nothing to play, or leaves out
+    what has ended: that would stay in the results."""
+    earlier = manifest.load(storage)
+    if earlier and plan.config.n < earlier.n and (found.beyond or not found.left):
+        ended = found.ended.total() + found.beyond
+        raise UsageError(
+            f"{plan.run_dir} holds a run with n={earlier.n}, of which {ended} episodes have ended: "
+            f"n={plan.config.n} would leave out some of them or nothing to play. Leave n out, or "
+            "give a larger one."
         )
 
 

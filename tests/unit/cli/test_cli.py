@@ -32,6 +32,9 @@ from runner.config import (
     plain,
 )
 from runner.errors import UsageError
+from runner.record import Recorder, manifest, storage_at
+from runner.record.sample import episode, seat
+from runner.run.found import look
 from runner.run.plan import Plan, make_plan
 
 CONF = conf_dir()
@@ -211,6 +214,29 @@ def test_a_mistake_in_a_game_of_ones_own_is_one_line_with_its_place(
     assert said.replace("%s", str(tmp_path / "mine.py")) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_run_is_not_made_shorter_than_what_has_ended(n: int, tmp_path: Path) -> None:
+    words = ["games=kuhn_poker", "seats.default=random", "n=40"]
+    plan = make_plan(composed(*words))
+    recorder = Recorder(tmp_path / "out")
+    for spec in plan.specs[:3]:
+        recorder.end(episode(spec.id), [seat(spec.id)])
+    recorder.close()
+    manifest.begin(
+        storage_at(tmp_path / "out"),
+        n=40,
+        seed=0,
+        config={"words": words},
+        content=plan.identity,
+        config_yaml="",
+    )
+    done = run("run_dir=out", f"n={n}", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "out holds a run with n=40, of which 3 episodes have ended" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert look(storage_at(tmp_path / "out"), make_plan(composed(*words, "n=4"))).beyond == 0
 
 
 def test_an_endpoint_that_is_down_is_said_before_ray_starts(tmp_path: Path) -> None:
