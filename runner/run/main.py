@@ -111,8 +111,8 @@ def _preview(plan: Plan, terminal: Terminal) -> int:
     return 0
 
 
-def recorded_words(run_dir: str) -> list[str]:
-    """The words that an earlier run in `run_dir` was started with; none if there was none."""
+def recorded_words(run_dir: str) -> list[str] | None:
+    """The words that an earlier run in `run_dir` was started with; None if there was none."""
     try:
         earlier = manifest.load(storage_at(run_dir))
     except PermissionError as error:
@@ -120,7 +120,7 @@ def recorded_words(run_dir: str) -> list[str]:
             f"Cannot read {run_dir}: {error.strerror}. Choose another place with run_dir=… or "
             "change its permissions."
         ) from error
-    return list(earlier.config.get("words", [])) if earlier else []
+    return list(earlier.config.get("words", [])) if earlier else None
 
 
 def _run_in(

@@ -31,6 +31,7 @@ from runner.config import (
     load,
     plain,
 )
+from runner.control.__main__ import main as control
 from runner.errors import UsageError
 from runner.record import Recorder, manifest, storage_at
 from runner.record.sample import episode, seat
@@ -164,6 +165,9 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
         ("games=werewolf engine=llamacpp engine.port_range=[5,2]", "is no range of ports"),
         ("games=custom games.name=x games.path=nomod:X", "No module named 'nomod'. Run it from"),
         ("games=werewolf model=custom model.name=x", "model.path must be given"),
+        ("run_dir=/not/here", "/not/here holds no run: it has no run.json"),
+        ("fork.run_dir=/not/here", "fork.run_dir=/not/here holds no run: it has no run.json"),
+        ("run_dir=/not/here games=werewolf n=0", "n: Input should be"),
         ("games=werewolf,kuhn_poker", "Add -m to run one after the other"),
         ("games=werewolf cluster.address=127.0.0.1:9", "No Ray cluster listens at 127.0.0.1:9"),
     ],
@@ -214,6 +218,16 @@ def test_a_mistake_in_a_game_of_ones_own_is_one_line_with_its_place(
     assert said.replace("%s", str(tmp_path / "mine.py")) in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
+
+
+def test_a_control_that_finds_no_run_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert control([str(tmp_path), "status"]) == 2
+    assert f"{tmp_path} holds no run: it has no run.json" in capsys.readouterr().err
+    (tmp_path / "run.json").touch()
+    assert control([str(tmp_path), "status"]) == 2
+    assert f"No run plays in {tmp_path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("n", [2, 3])
