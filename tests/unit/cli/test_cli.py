@@ -118,6 +118,16 @@ def test_a_longer_run_begins_with_the_shorter_one_and_content_names_episodes() -
         ({"modle": {}}, "Unknown key 'modle'. Did you mean 'model'?"),
         ({"limits": {"turnz": 1}}, "Unknown key 'limits.turnz'. Did you mean 'turns'?"),
         ({"model": {"path": "x"}}, "model.name: Field required"),
+        (
+            {"engine": {"name": "simulated", "speed": 0}},
+            "engine.speed: Input should be greater than 0, got 0.",
+        ),
+        ({"scheduler": {"name": "ledger", "slots": 0}}, "scheduler.slots: Input should be"),
+        (
+            {"models": {"b": {"path": "b", "engine": {"name": "simulated", "speed": 0}}}},
+            "models.b.engine.speed: Input",
+        ),
+        ({"resume": {"retry": "fail"}}, "retry (resume.retry): Input should be 'none' or 'failed'"),
         ({"layout": "sideways"}, "layout: Input should be 'public_first' or 'dialogue'"),
     ],
 )
@@ -125,7 +135,29 @@ def test_load_says_what_is_wrong_and_where(change: dict[str, Any], said: str) ->
     tree = {"games": {"name": "werewolf"}, "model": {"name": "m", "path": "p"}, **change}
     with pytest.raises(UsageError) as error:
         load(tree)
-    assert said in str(error.value)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("+games.rules.roles.wolf=9", "games.rules.roles.wolf: Input should be 'werewolf', "),
+        ("+games.rules.names=[Ann,Bob]", "games.rules: 2 names for 7 seats"),
+    ],
+)
+def test_a_mistake_in_the_rules_is_named_by_what_was_typed(rule: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        make_plan(composed("games=werewolf", rule))
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize("slots", ["abc", "0", "-1", "1.5"])
+def test_slots_that_are_no_number_are_refused_in_plain_words(
+    slots: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        control(["out", "slots", "--", slots])
+    assert f"'{slots}' is no whole number from 1, nor auto" in capsys.readouterr().err
 
 
 def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
