@@ -262,6 +262,32 @@ def test_a_control_that_finds_no_run_says_so(
     assert f"No run plays in {tmp_path}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("games=kuhn_poker,werwolf", "n=0"), ["There is no game 'werwolf'"]),
+        (("games=kuhn_poker", "limits.turnz=1,2"), ["Unknown key 'limits.turnz'"]),
+        (("games=kuhn_poker", "n=0,-1"), ["n: Input should be", "n: Input should be"]),
+    ],
+    ids=["no such game", "no such key", "values"],
+)
+def test_a_sweep_is_refused_as_a_whole_or_run_by_run(
+    words: tuple[str, ...], said: list[str], tmp_path: Path
+) -> None:
+    """As docs/configuration.md says."""
+    done = run("-m", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == len(said), done.stderr
+    assert all(part in line for part, line in zip(said, lines, strict=True))
+
+
+def test_a_dry_run_without_gpus_is_told_how_to_plan_for_some() -> None:
+    plan = make_plan(composed("games=werewolf", "model=qwen3-8b", "dry_run=true"))
+    with pytest.raises(UsageError, match=r"dry_run=true cluster\.hypothetical=8xh100"):
+        plan.settled(0)
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_a_run_is_not_made_shorter_than_what_has_ended(n: int, tmp_path: Path) -> None:
     words = ["games=kuhn_poker", "seats.default=random", "n=40"]
