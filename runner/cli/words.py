@@ -57,18 +57,29 @@ class Words:
         given = [word.partition("=")[2] for word in self.overrides if key_of(word) == key]
         return given[-1].strip("'\"") if given else ""
 
-    def continued(self, recorded: Callable[[str], list[str]]) -> Words:
+    def continued(self, recorded: Callable[[str], list[str] | None]) -> Words:
         """With the words that an earlier run in the same `run_dir` was begun with, less those
-        given anew. `recorded(run_dir)` knows them."""
+        given anew. `recorded(run_dir)` knows them.
+
+        Raises UsageError when there is no such run and no game is named."""
         run_dir = self.value("run_dir")
         forked = self.value("fork.run_dir")
         if self.sweeps or not (run_dir or forked):
             return self
-        earlier = Words.of(recorded(run_dir) if run_dir else [])
+        source = run_dir
+        found = recorded(run_dir) if run_dir else None
+        earlier = Words.of(found or [])
         if forked and not earlier.overrides:
-            earlier = Words.of(recorded(forked))
+            source, found = f"fork.run_dir={forked}", recorded(forked)
+            earlier = Words.of(found or [])
             earlier = Words(earlier.options, [w for w in earlier.overrides if not _of_run(w)])
         given = {key_of(word) for word in self.overrides}
+        own_top = any(option.startswith(("--config-name", "-cn")) for option in self.options)
+        if found is None and "games" not in given and not own_top:
+            raise UsageError(
+                f"{source} holds no run: it has no run.json. Give the directory of a run to go on "
+                "with, or begin one with games=…"
+            )
         kept = [word for word in earlier.overrides if key_of(word) not in given]
         return Words([*earlier.options, *self.options], [*kept, *self.overrides])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -13,6 +13,9 @@ from runner.config.run import RunConfig
 from runner.errors import UsageError, near_miss
 
 T = TypeVar("T")
+
+_SHORT = {"resume.retry": "retry (resume.retry)"}
+"""Keys that the command line has a short form of."""
 
 
 def load(tree: Mapping[str, Any]) -> RunConfig:
@@ -30,10 +33,25 @@ def check(schema: type[T], tree: Mapping[str, Any], at: str = "") -> T:
         return TypeAdapter(schema).validate_python(dict(tree))
     except ValidationError as error:
         fault = error.errors()[0]
-        place = ".".join([at, *map(str, fault["loc"])]).strip(".")
+        place = ".".join([at, *_typed(fault["loc"], tree)]).strip(".")
+        place = _SHORT.get(place, place)
+        said = fault["msg"].removeprefix("Value error, ")
         given = fault["input"]
         shown = "" if isinstance(given, Mapping) else f", got {given!r}"
-        raise UsageError(f"{place or schema.__name__}: {fault['msg']}{shown}.") from error
+        raise UsageError(f"{place or schema.__name__}: {said}{shown}.") from error
+
+
+def _typed(loc: Sequence[int | str], tree: Any) -> Iterator[str]:
+    """The keys of `loc` as a person writes them: without the kind that a `name` chose among
+    several, and without pydantic's mark for a key that is at fault itself."""
+    for part in loc:
+        if part == "[key]":
+            return
+        if isinstance(tree, Mapping):
+            if part not in tree and part == tree.get("name"):
+                continue
+            tree = tree.get(part)
+        yield str(part)
 
 
 def reject_unknown_keys(tree: Mapping[str, Any], schema: type[Any], at: str = "") -> None:

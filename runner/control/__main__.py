@@ -47,10 +47,11 @@ def _parser() -> argparse.ArgumentParser:
 def _slots(text: str) -> int | None:
     if text == "auto":
         return None
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1, or auto; `pause` begins no episodes")
-    return number
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is no whole number from 1, nor auto; `pause` begins no episodes"
+        )
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,10 @@ def ask(run_dir: str, question: Mapping[str, Any]) -> dict[str, Any]:
             line.sendall(json.dumps(question).encode() + b"\n")
             answer: dict[str, Any] = json.loads(_first_line(line))
     except (FileNotFoundError, ConnectionError) as error:
+        if "://" not in run_dir and not (Path(run_dir) / "run.json").exists():
+            raise UsageError(
+                f"{run_dir} holds no run: it has no run.json. Give the directory of one that plays."
+            ) from error
         raise UsageError(
             f"No run plays in {run_dir} on this machine (as this user). Its run.json says where it "
             "was started; `python -m runner.report` shows what it has done so far."

@@ -23,7 +23,8 @@ class Outcome:
     winner: str | None = None
     """The seat, team or side that won; None for a draw or where nobody can win."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Flat JSON values about the episode; they become `facts` in the episodes table."""
+    """Flat JSON values about the episode; they become `facts` in the episodes table. What
+    JSON has not becomes its text; numbers must be finite."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,16 @@ _ASKER = "(table"
 _branch: ContextVar[Log | None] = ContextVar("branch", default=None)
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Raise TypeError or ValueError for what cannot be the names of seats."""
+    if odd := [name for name in names if not isinstance(name, str) or not name]:
+        raise TypeError(f"seat names must be text, got {odd[0]!r}; return them from seats()")
+    if len(set(names)) != len(names):
+        raise ValueError(f"seat names must differ, got {list(names)}")
+    if own := [name for name in names if name.startswith(_ASKER)]:
+        raise ValueError(f"{own[0]!r} names the table itself in the results; rename the seat")
+
+
 class Table:
     """Seats, seeded chance and the transcript of one episode.
 
@@ -48,12 +58,7 @@ class Table:
         reply is asked again up to `retries` times. `on_step` sees each reply once it is judged.
         `embedder` answers `embed`.
         """
-        if odd := [name for name in names if not isinstance(name, str) or not name]:
-            raise TypeError(f"seat names must be text, got {odd[0]!r}; return them from seats()")
-        if len(set(names)) != len(names):
-            raise ValueError(f"seat names must differ, got {list(names)}")
-        if own := [name for name in names if name.startswith(_ASKER)]:
-            raise ValueError(f"{own[0]!r} names the table itself in the results; rename the seat")
+        check_names(names)
         self.seed = seed
         self.rules = rules
         self.layout = layout

@@ -185,8 +185,10 @@ def check_writable(storage: Storage) -> None:
         storage.put(probe, b"")
         storage.delete(probe)
     except OSError as error:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "a file is in its place" if in_the_way else error.strerror or error
         raise UsageError(
-            f"Cannot write to {storage.place}: {error.strerror or error}. Choose another place "
+            f"Cannot write to {storage.place}: {why}. Choose another place "
             "with run_dir=… or change its permissions."
         ) from error
 

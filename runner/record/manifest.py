@@ -78,7 +78,7 @@ def load(storage: Storage) -> Manifest | None:
         tree = json.loads(bytes(storage.get(MANIFEST)))
         tree["attempts"] = [Attempt(**attempt) for attempt in tree["attempts"]]
         return Manifest(**tree)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError) as error:
         raise RunFailed(

@@ -102,7 +102,8 @@ class Summary:
     winners: Mapping[str, Estimate]
     """Winner → share of the finished episodes; "(none)" for those without one."""
     roles: Mapping[str, Estimate]
-    """Role → share of the finished episodes that it won."""
+    """Role → share of the decided episodes that it won: those without a winner are left out, as
+    they are for teams and models."""
     teams: Mapping[str, Estimate]
     models: Mapping[str, Estimate]
     """Model → mean reward, an episode at a time."""
@@ -156,6 +157,9 @@ def summarise(run_dir: str | Path | Storage) -> Summary:
         troubles=_troubles(episodes),
     )
 
+
+NOBODY = "(none)"
+"""Stands among the winners for episodes without one."""
 
 _EPISODE_COLUMNS = [
     *("episode_id", "index", "game", "attempt", "status", "stop_condition", "error_type", "error"),
@@ -248,12 +252,12 @@ def _cache_hit(calls: pa.Table) -> float | None:
 
 def _winners(finished: pa.Table) -> dict[str, Estimate]:
     counts = _counts(finished.column("winner"))
-    shares = {name or "(none)": share(count, finished.num_rows) for name, count in counts.items()}
+    shares = {name or NOBODY: share(count, finished.num_rows) for name, count in counts.items()}
     return _sorted(shares)
 
 
 def _won_by(seats: pa.Table, by: str) -> dict[str, Estimate]:
-    """Share of episodes won per value of `by`; seats of one kind in an episode count as one."""
+    """Share of decided episodes won per value of `by`; seats of one kind in one count once."""
     decided = seats.filter(pc.and_(pc.is_valid(seats.column("won")), pc.is_valid(seats.column(by))))
     decided = decided.set_column(
         decided.schema.get_field_index("won"), "won", decided.column("won").cast(pa.float64())

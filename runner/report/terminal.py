@@ -17,7 +17,7 @@ from rich.text import Text
 from runner.report.intervals import Estimate
 from runner.report.limit import PARTS, USEFUL, Ledger
 from runner.report.moves import Moves
-from runner.report.summary import Summary, Trouble, Work
+from runner.report.summary import NOBODY, Summary, Trouble, Work
 
 _CONTROL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e"
@@ -55,8 +55,9 @@ def _body(summary: Summary) -> Group:
     tables = [_wins(summary)]
     if summary.ledger is not None and len(summary.ledger.parts) > 1:
         tables.insert(0, _spent(summary.ledger, summary.work.held_gpu_seconds > 0))
+    played = _players(summary)
     if summary.models:
-        tables.append(_players(summary))
+        tables.append(played)
     if any(one.invalid or one.fallback for one in summary.moves):
         tables.append(_by_role(summary.moves))
     tables.append(_failures(summary.troubles))
@@ -64,6 +65,8 @@ def _body(summary: Summary) -> Group:
     for table in tables:
         if table.row_count:
             parts += [Text(), table]
+            if table is played and (note := _without_winner(summary)):
+                parts.append(Text(note, "dim"))
     return Group(*parts, Text())
 
 
@@ -164,6 +167,18 @@ def _players(summary: Summary) -> Table:
             f"{moves.fallback_rate:.1%}" if moves else "",
         )
     return table
+
+
+def _without_winner(summary: Summary) -> str:
+    """What the wins leave out; "" where every finished game had a winner, or none can."""
+    none = summary.winners.get(NOBODY)
+    if none is None or not summary.model_wins:
+        return ""
+    count = round(none.value * none.n)
+    return (
+        "Wins of teams, roles and models are of the decided games: "
+        f"{count:,} of {none.n:,} had no winner"
+    )
 
 
 def _by_role(moves: Iterable[Moves]) -> Table:

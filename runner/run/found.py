@@ -22,6 +22,8 @@ class Found:
     left: Sequence[EpisodeSpec]
     ended: Counter[Status]
     """How those have ended that are not played again."""
+    beyond: int = 0
+    """Others that have ended: a smaller `n` leaves them out."""
     again: frozenset[str] = frozenset()
     """Those that failed and are played again (`retry=failed`)."""
     anew: frozenset[str] = frozenset()
@@ -71,6 +73,7 @@ def look(storage: Storage, plan: Plan) -> Found:
         total=len(plan.specs),
         left=left,
         ended=Counter(found.ends[spec.id][0] for spec in plan.specs if spec.id in done),
+        beyond=len(found.ends.keys() - {spec.id for spec in plan.specs}),
         again=frozenset(again & attempts.keys()),
         anew=frozenset(anew),
         attempts=attempts,

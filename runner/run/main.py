@@ -111,10 +111,16 @@ def _preview(plan: Plan, terminal: Terminal) -> int:
     return 0
 
 
-def recorded_words(run_dir: str) -> list[str]:
-    """The words that an earlier run in `run_dir` was started with; none if there was none."""
-    earlier = manifest.load(storage_at(run_dir))
-    return list(earlier.config.get("words", [])) if earlier else []
+def recorded_words(run_dir: str) -> list[str] | None:
+    """The words that an earlier run in `run_dir` was started with; None if there was none."""
+    try:
+        earlier = manifest.load(storage_at(run_dir))
+    except PermissionError as error:
+        raise UsageError(
+            f"Cannot read {run_dir}: {error.strerror}. Choose another place with run_dir=… or "
+            "change its permissions."
+        ) from error
+    return list(earlier.config.get("words", [])) if earlier else None
 
 
 def _run_in(
@@ -127,6 +133,7 @@ def _run_in(
 ) -> int:
     _refuse_changes(storage, plan)
     found = look(storage, plan)
+    _refuse_shortening(storage, plan, found)
     _announce(terminal, plan)
     if line := str(found):
         terminal.say(line)
@@ -225,6 +232,19 @@ def _refuse_changes(storage: Storage, plan: Plan) -> None:
         raise UsageError(
             f"{plan.run_dir} holds episodes of a run that differs: {'; '.join(changes)}. "
             "Use another run_dir, or give the values it was begun with."
+        )
+
+
+def _refuse_shortening(storage: Storage, plan: Plan, found: Found) -> None:
+    """Raise UsageError when `n` is smaller than the run's and leaves nothing to play, or leaves out
+    what has ended: that would stay in the results."""
+    earlier = manifest.load(storage)
+    if earlier and plan.config.n < earlier.n and (found.beyond or not found.left):
+        ended = found.ended.total() + found.beyond
+        raise UsageError(
+            f"{plan.run_dir} holds a run with n={earlier.n}, of which {ended} episodes have ended: "
+            f"n={plan.config.n} would leave out some of them or nothing to play. Leave n out, or "
+            "give a larger one."
         )
 
 

@@ -27,7 +27,8 @@ from runner.engine import demand, resolve_auto, version
 from runner.episode import EpisodeSpec, episode_specs
 from runner.errors import UsageError, near_miss
 from runner.game import Game
-from runner.game.registry import game_path, load_game
+from runner.game.registry import fault, game_path, load_game
+from runner.game.table import check_names
 from runner.policy.baseline import BASELINES, EMBEDDERS
 from runner.run.fork import Parent, parent_of
 from runner.worker import Job
@@ -265,8 +266,7 @@ def _embedding(
 def _seated(game: type[Game], rules: Any, config: RunConfig) -> dict[str, str]:
     """Selector → model name or baseline, with `model` resolved. Raises UsageError."""
     players = {MODEL, *_known_models(config), *BASELINES}
-    instance = game(rules)
-    selectors = {"default", *instance.seats(), *instance.roles()}
+    selectors = {"default", *_names(game, rules)}
     seats = {"default": MODEL, **config.seats}
     for selector, player in seats.items():
         if selector not in selectors:
@@ -280,6 +280,20 @@ def _seated(game: type[Game], rules: Any, config: RunConfig) -> dict[str, str]:
                 "A file of the group model may be named too."
             )
     return {s: config.model.name if p == MODEL else p for s, p in sorted(seats.items())}
+
+
+def _names(game: type[Game], rules: Any) -> list[str]:
+    """Seats and roles of a game. Raises UsageError when its own code fails over them."""
+    try:
+        instance = game(rules)
+        seats = list(instance.seats())
+        check_names(seats)
+        return [*seats, *instance.roles()]
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"The game {game.__module__}:{game.__name__} cannot say its seats and roles: "
+            f"{fault(error)}. Mend it and run again; RUNNER_DEBUG=1 shows the trace."
+        ) from error
 
 
 def _run_dir(config: RunConfig, sweep: int | None) -> str:

@@ -31,7 +31,11 @@ from runner.config import (
     load,
     plain,
 )
+from runner.control.__main__ import main as control
 from runner.errors import UsageError
+from runner.record import Recorder, manifest, storage_at
+from runner.record.sample import episode, seat
+from runner.run.found import look
 from runner.run.plan import Plan, make_plan
 
 CONF = conf_dir()
@@ -114,6 +118,16 @@ def test_a_longer_run_begins_with_the_shorter_one_and_content_names_episodes() -
         ({"modle": {}}, "Unknown key 'modle'. Did you mean 'model'?"),
         ({"limits": {"turnz": 1}}, "Unknown key 'limits.turnz'. Did you mean 'turns'?"),
         ({"model": {"path": "x"}}, "model.name: Field required"),
+        (
+            {"engine": {"name": "simulated", "speed": 0}},
+            "engine.speed: Input should be greater than 0, got 0.",
+        ),
+        ({"scheduler": {"name": "ledger", "slots": 0}}, "scheduler.slots: Input should be"),
+        (
+            {"models": {"b": {"path": "b", "engine": {"name": "simulated", "speed": 0}}}},
+            "models.b.engine.speed: Input",
+        ),
+        ({"resume": {"retry": "fail"}}, "retry (resume.retry): Input should be 'none' or 'failed'"),
         ({"layout": "sideways"}, "layout: Input should be 'public_first' or 'dialogue'"),
     ],
 )
@@ -121,7 +135,29 @@ def test_load_says_what_is_wrong_and_where(change: dict[str, Any], said: str) ->
     tree = {"games": {"name": "werewolf"}, "model": {"name": "m", "path": "p"}, **change}
     with pytest.raises(UsageError) as error:
         load(tree)
-    assert said in str(error.value)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("+games.rules.roles.wolf=9", "games.rules.roles.wolf: Input should be 'werewolf', "),
+        ("+games.rules.names=[Ann,Bob]", "games.rules: 2 names for 7 seats"),
+    ],
+)
+def test_a_mistake_in_the_rules_is_named_by_what_was_typed(rule: str, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        make_plan(composed("games=werewolf", rule))
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize("slots", ["abc", "0", "-1", "1.5"])
+def test_slots_that_are_no_number_are_refused_in_plain_words(
+    slots: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        control(["out", "slots", "--", slots])
+    assert f"'{slots}' is no whole number from 1, nor auto" in capsys.readouterr().err
 
 
 def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -154,11 +190,16 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
         ("games=werewolf seats.wolf=random", "Did you mean 'werewolf'?"),
         ("games=werewolf seats.default=gpt", "nobody is called that"),
         ("games=werewolf run_dir=/proc/x", "Cannot write to /proc/x"),
+        ("games=werewolf run_dir=/proc/cpuinfo", "Cannot write to /proc/cpuinfo: a file is in its"),
+        ("games=werewolf run_dir=/proc/cpuinfo/x", "Cannot write to /proc/cpuinfo/x: a file is"),
         ("games=werewolf model.path=/no/such.gguf", "there is no such file"),
         ("games=werewolf engine=endpoint", "engine=endpoint needs the servers' base URLs"),
         ("games=werewolf engine=llamacpp engine.port_range=[5,2]", "is no range of ports"),
-        ("games=custom games.name=x games.path=nomod:X", "No module named 'nomod'"),
+        ("games=custom games.name=x games.path=nomod:X", "No module named 'nomod'. Run it from"),
         ("games=werewolf model=custom model.name=x", "model.path must be given"),
+        ("run_dir=/not/here", "/not/here holds no run: it has no run.json"),
+        ("fork.run_dir=/not/here", "fork.run_dir=/not/here holds no run: it has no run.json"),
+        ("run_dir=/not/here games=werewolf n=0", "n: Input should be"),
         ("games=werewolf,kuhn_poker", "Add -m to run one after the other"),
         ("games=werewolf cluster.address=127.0.0.1:9", "No Ray cluster listens at 127.0.0.1:9"),
     ],
@@ -172,6 +213,102 @@ def test_a_wrong_command_gets_one_line_and_exit_code_2(
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert done.stderr.startswith("runner: error: ")
     assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
+
+
+WHOLE = """from runner import Game, Outcome
+
+class Mine(Game):
+    def seats(self):
+        return ["Ann", "Bob"]
+
+    async def play(self, table):
+        return Outcome({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            WHOLE.replace("play", "played"),
+            "'mine:Mine' lacks play(): define it in the class [%s:3]",
+        ),
+        (WHOLE.replace("Outcome({})", "Outcome({}"), "SyntaxError: '(' was never closed [%s:8]"),
+        (WHOLE + "raise SystemExit(3)", "SystemExit: 3 [%s:9]"),
+        (WHOLE + "\nfurther.mine()", "NameError: name 'further' is not defined [%s:10]"),
+        (WHOLE + "import nothing_there", "No module named 'nothing_there' [%s:9]"),
+        (WHOLE.replace("Bob", "Ann"), "seat names must differ, got ['Ann', 'Ann']"),
+        (WHOLE.replace('["Ann", "Bob"]', "{}[1]"), "KeyError: 1 [%s:5]"),
+    ],
+)
+def test_a_mistake_in_a_game_of_ones_own_is_one_line_with_its_place(
+    code: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    done = run("games=custom", "games.name=mine", "games.path=mine:Mine", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said.replace("%s", str(tmp_path / "mine.py")) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not list(tmp_path.glob("outputs/*/*")), "a refused run leaves no directory"
+
+
+def test_a_control_that_finds_no_run_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert control([str(tmp_path), "status"]) == 2
+    assert f"{tmp_path} holds no run: it has no run.json" in capsys.readouterr().err
+    (tmp_path / "run.json").touch()
+    assert control([str(tmp_path), "status"]) == 2
+    assert f"No run plays in {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("games=kuhn_poker,werwolf", "n=0"), ["There is no game 'werwolf'"]),
+        (("games=kuhn_poker", "limits.turnz=1,2"), ["Unknown key 'limits.turnz'"]),
+        (("games=kuhn_poker", "n=0,-1"), ["n: Input should be", "n: Input should be"]),
+    ],
+    ids=["no such game", "no such key", "values"],
+)
+def test_a_sweep_is_refused_as_a_whole_or_run_by_run(
+    words: tuple[str, ...], said: list[str], tmp_path: Path
+) -> None:
+    """As docs/configuration.md says."""
+    done = run("-m", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == len(said), done.stderr
+    assert all(part in line for part, line in zip(said, lines, strict=True))
+
+
+def test_a_dry_run_without_gpus_is_told_how_to_plan_for_some() -> None:
+    plan = make_plan(composed("games=werewolf", "model=qwen3-8b", "dry_run=true"))
+    with pytest.raises(UsageError, match=r"dry_run=true cluster\.hypothetical=8xh100"):
+        plan.settled(0)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_run_is_not_made_shorter_than_what_has_ended(n: int, tmp_path: Path) -> None:
+    words = ["games=kuhn_poker", "seats.default=random", "n=40"]
+    plan = make_plan(composed(*words))
+    recorder = Recorder(tmp_path / "out")
+    for spec in plan.specs[:3]:
+        recorder.end(episode(spec.id), [seat(spec.id)])
+    recorder.close()
+    manifest.begin(
+        storage_at(tmp_path / "out"),
+        n=40,
+        seed=0,
+        config={"words": words},
+        content=plan.identity,
+        config_yaml="",
+    )
+    done = run("run_dir=out", f"n={n}", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "out holds a run with n=40, of which 3 episodes have ended" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert look(storage_at(tmp_path / "out"), make_plan(composed(*words, "n=4"))).beyond == 0
 
 
 def test_an_endpoint_that_is_down_is_said_before_ray_starts(tmp_path: Path) -> None:

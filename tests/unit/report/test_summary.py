@@ -18,6 +18,7 @@ from runner.record import Recorder, manifest, storage_at
 from runner.record.sample import AT, episode, row, seat, step
 from runner.report import show, summarise
 from runner.report.__main__ import main
+from runner.report.html import write_html
 from runner.report.intervals import mean, share
 
 
@@ -91,7 +92,7 @@ def end(recorder: Recorder, name: str, index: int, *, wolf: float, **given: Any)
             team=team,
             model=model,
             reward=wolf if team == "wolves" else -wolf,
-            won=team == given["winner"],
+            won=None if given["winner"] is None else team == given["winner"],
             attempt=given.get("attempt", 1),
         )
         for who, role, team, model in seats
@@ -174,6 +175,23 @@ def test_the_terminal_shows_it_and_nothing_escapes(run_dir: Path) -> None:
     assert "2 of 6 finished" in text and "2 not ended" in text
     assert "432 games per GPU-day" in text
     assert "[red]'x' [2J next" in text and "\x1b" not in text
+    assert "decided" not in text
+
+
+def test_games_without_a_winner_are_named_where_wins_leave_them_out(tmp_path: Path) -> None:
+    manifest.begin(storage_at(tmp_path), n=4, seed=1, config={}, content={}, config_yaml="")
+    recorder = Recorder(tmp_path)
+    for index, winner in enumerate(["wolves", None, "wolves", "village"]):
+        end(recorder, f"e{index}", index, winner=winner, wolf=0.0)
+    recorder.close()
+    found = summarise(tmp_path)
+    assert found.model_wins["big"].n == found.roles["wolf"].n == 3
+    console = Console(width=100, record=True, force_terminal=False)
+    show(found, console)
+    note = "Wins of teams, roles and models are of the decided games: 1 of 4 had no winner"
+    assert note in console.export_text()
+    write_html(tmp_path)
+    assert "of the decided games" in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("name", ["plain", "with 'quotes' and $HOME"])
