@@ -18,7 +18,7 @@ from runner.cluster import ServerInfo
 from runner.engine import EngineStats
 from runner.episode import Status
 from runner.run.board import Board, ServerView
-from runner.run.console import Terminal
+from runner.run.console import Terminal, show_json
 from runner.run.figures import Figures
 from runner.run.playing import Live
 from runner.scheduler import Lease
@@ -227,3 +227,30 @@ async def test_colours_are_left_out_where_nobody_wants_them(
     coloured = re.search(rb"\x1b\[(\d+;)*3\dm", bytes(t.written))
     assert bool(coloured) is not no_color
     assert ENTERED in t.written
+
+
+def test_a_reader_that_leaves_is_mentioned_once_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        terminal = Terminal("auto", json=False)
+        terminal.say("lost")
+        terminal.say("lost as well")
+        show_json("{}")
+    assert capsys.readouterr().err.count("nobody reads the output any more") == 1
+
+
+async def test_a_live_display_without_a_reader_leaves_nothing_to_raise_at_exit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        terminal = Terminal("rich", json=False)
+        with pytest.raises(BrokenPipeError):
+            await terminal.watch(board(), "werewolf")
+        terminal.say("the summary")
