@@ -15,6 +15,7 @@ from typing import Any
 
 from runner.cluster import Crew, Gauges, Node, Replica
 from runner.errors import RunFailed, RunnerError
+from runner.leaving import INTERRUPTED
 from runner.record import Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
 from runner.run.desk import Desk
@@ -24,7 +25,7 @@ from runner.run.figures import Figures
 from runner.run.found import Found
 from runner.run.metrics import METRICS, measure
 from runner.run.plan import Plan
-from runner.run.signals import INTERRUPTED, TERMINATED, listening
+from runner.run.signals import TERMINATED, listening
 from runner.scheduler import make_scheduler
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-INTERRUPTED = 130
 TERMINATED = 143
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
