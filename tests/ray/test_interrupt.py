@@ -136,8 +136,9 @@ def test_ctrl_c_while_ray_starts_leaves_nothing(start: Start) -> None:
     run.until("→ out")
     time.sleep(0.5)
     run.signal(signal.SIGINT)
+    run.until("Stopping: waiting for Ray to start", 1)
     assert run.wait() == 130, run.output
-    assert "Traceback" not in run.output
+    assert "Traceback" not in run.output and "ERROR" not in run.output
     assert_gone(run)
 
 
