@@ -19,7 +19,6 @@ from runner.leaving import INTERRUPTED
 from runner.record import Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
 from runner.run.desk import Desk
-from runner.run.display import GAP
 from runner.run.driver import Driver
 from runner.run.figures import Figures
 from runner.run.found import Found
@@ -129,8 +128,7 @@ class Attempt:
         self._stop_now = playing.cancel
         if self._signals:  # it came in the very first moment
             self._stop_now()
-        hint = f"{self.plan.run_dir}{GAP}Ctrl-C: begin no more, let those that play end"
-        watching = self.terminal.watch(self._driver.board, self.plan.title, hint)
+        watching = self.terminal.watch(self._driver.board, self.plan.title, self.plan.run_dir)
         display = asyncio.create_task(watching)
         metrics = asyncio.create_task(self._export())
         lease = asyncio.create_task(self._keep_lease())
@@ -199,6 +197,12 @@ class Attempt:
                 "yellow",
             )
         else:
+            if self._signals == 2 and (live := self._driver.board.live):
+                self.terminal.say(
+                    f"Stopped now: {live} {'episode goes' if live == 1 else 'episodes go'} on from "
+                    "recorded replies when the command is given again.",
+                    "yellow",
+                )
             self._stop_now()
 
     def _terminate(self) -> None:

@@ -117,6 +117,7 @@ def test_a_second_ctrl_c_stops_now(start: Start, tmp_path: Path) -> None:
     run.signal(signal.SIGINT)
     assert run.wait() == 130, run.output
     assert time.monotonic() - begun < 20
+    assert re.search(r"Stopped now: \d+ episodes go on from recorded replies", run.output)
     assert_gone(run)
     assert exits(tmp_path / "out") == ["interrupted"]
 

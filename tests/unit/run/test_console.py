@@ -108,6 +108,16 @@ async def test_every_figure_is_on_the_screen(columns: int, rows: int) -> None:
     assert hidden and not t.cursor_hidden, "the cursor comes back"
 
 
+async def test_the_footer_says_what_ctrl_c_does_now() -> None:
+    b = board()
+    with tty(100, 30) as t:
+        async with watched(b, t):
+            await seen(t, "outputs/x · Ctrl-C: begin no more, let those that play end")
+            b.draining = True
+            text = await seen(t, "outputs/x · Ctrl-C: stop now")
+    assert "let those that play end" not in text
+
+
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
 async def test_of_many_servers_the_worst_are_shown(columns: int, rows: int) -> None:
     b = board(servers=64, live=400)
