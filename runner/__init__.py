@@ -3,6 +3,7 @@
 This is what a game author imports; `python -m runner` is what a researcher runs.
 """
 
+from runner import leaving  # noqa: F401  # first: it answers a Ctrl-C while the rest is imported
 from runner.errors import LimitReached, ModelFault
 from runner.game import (
     NO_FALLBACK,

@@ -22,9 +22,10 @@ import runner
 from runner.cli import Words, checked, help_text, unescaped, worded
 from runner.config import RunConfig, load
 from runner.errors import RunnerError, UsageError
+from runner.leaving import INTERRUPTED, interrupts_are_raised
 from runner.masking import masked
 from runner.run import cut_off, recorded_words, run
-from runner.run.signals import INTERRUPTED, TERMINATED
+from runner.run.signals import TERMINATED
 
 USAGE, FAILED = 2, 1
 
@@ -86,6 +87,7 @@ def _run_jobs(words: Words, codes: list[int]) -> None:
             return
         try:
             config, text = config_of(tree), text_of(tree)
+            interrupts_are_raised()
             codes.append(run(config, config_text=text, words=own.to_record(), sweep=sweep))
         except (RunnerError, OmegaConfBaseException) as error:
             codes.append(_explain(error))  # one job of a sweep does not stop the others

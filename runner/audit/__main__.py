@@ -11,6 +11,7 @@ from dataclasses import asdict
 from runner.audit.checks import audit
 from runner.audit.compare import compare
 from runner.errors import RunFailed, UsageError
+from runner.leaving import command
 from runner.report.html.abreast import most_processes
 
 
@@ -43,4 +44,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

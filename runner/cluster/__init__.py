@@ -1,6 +1,6 @@
 """The only door to Ray: connecting, placing, and thin actors around plain classes."""
 
-from runner.cluster.connect import Connection, connect, cut_off, disconnect
+from runner.cluster.connect import Connection, connect, cut_off, disconnect, hush
 from runner.cluster.crew import (
     ActorDied,
     Crew,
@@ -39,6 +39,7 @@ __all__ = [
     "connect",
     "cut_off",
     "disconnect",
+    "hush",
     "hypothetical_nodes",
     "lacking",
     "list_nodes",

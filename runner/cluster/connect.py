@@ -87,6 +87,11 @@ def connect(config: ClusterConfig, namespace: str) -> Connection:
     )
 
 
+def hush() -> None:
+    """Ray says no more: it is left before it is up, and parts of it fail of that."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+
+
 def disconnect() -> None:
     """Leave the cluster; one that was started here ends.
 

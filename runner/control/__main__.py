@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.control.line import ask
 from runner.errors import RunFailed, UsageError
+from runner.leaving import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,4 +56,4 @@ def _slots(text: str) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

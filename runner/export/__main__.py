@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from runner.errors import RunFailed, UsageError
 from runner.export.make import TARGETS, export
+from runner.leaving import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,4 +42,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from runner.errors import RunFailed, UsageError
+from runner.leaving import command
 from runner.lint.findings import lint
 from runner.lint.terminal import advice, show
 
@@ -41,4 +42,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from runner.errors import RunFailed, UsageError
+from runner.leaving import command
 from runner.report.html import Written, write_html
 from runner.report.html.abreast import most_processes
 from runner.report.summary import summarise
@@ -60,4 +61,4 @@ def _url(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

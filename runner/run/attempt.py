@@ -15,16 +15,16 @@ from typing import Any
 
 from runner.cluster import Crew, Gauges, Node, Replica
 from runner.errors import RunFailed, RunnerError
+from runner.leaving import INTERRUPTED
 from runner.record import Lease, LeaseLost, Manifest, Recorder, Storage, manifest
 from runner.run.console import Terminal
 from runner.run.desk import Desk
-from runner.run.display import GAP
 from runner.run.driver import Driver
 from runner.run.figures import Figures
 from runner.run.found import Found
 from runner.run.metrics import METRICS, measure
 from runner.run.plan import Plan
-from runner.run.signals import INTERRUPTED, TERMINATED, listening
+from runner.run.signals import TERMINATED, listening
 from runner.scheduler import make_scheduler
 
 log = logging.getLogger(__name__)
@@ -128,8 +128,7 @@ class Attempt:
         self._stop_now = playing.cancel
         if self._signals:  # it came in the very first moment
             self._stop_now()
-        hint = f"{self.plan.run_dir}{GAP}Ctrl-C: begin no more, let those that play end"
-        watching = self.terminal.watch(self._driver.board, self.plan.title, hint)
+        watching = self.terminal.watch(self._driver.board, self.plan.title, self.plan.run_dir)
         display = asyncio.create_task(watching)
         metrics = asyncio.create_task(self._export())
         lease = asyncio.create_task(self._keep_lease())
@@ -198,6 +197,12 @@ class Attempt:
                 "yellow",
             )
         else:
+            if self._signals == 2 and (live := self._driver.board.live):
+                self.terminal.say(
+                    f"Stopped now: {live} {'episode goes' if live == 1 else 'episodes go'} on from "
+                    "recorded replies when the command is given again.",
+                    "yellow",
+                )
             self._stop_now()
 
     def _terminate(self) -> None:

@@ -18,6 +18,7 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
+from runner.leaving import nobody_reads
 from runner.report import clean
 from runner.run.board import Board
 from runner.run.display import Painter, Screen, interval
@@ -33,11 +34,19 @@ _NOTES_AT_ONCE = 10
 _LONGEST = 4096
 
 
+class _Console(Console):
+    """A console whose reader may leave: what it would have printed is lost, and nothing else."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nobody_reads(self.file)
+
+
 class Terminal:
     """Writes for people: to stdout, or to stderr when stdout is for the JSON summary."""
 
     def __init__(self, display: Literal["auto", "rich", "plain", "none"], *, json: bool) -> None:
-        self.console = Console(stderr=json, highlight=False)
+        self.console: Console = _Console(stderr=json, highlight=False)
         if isinstance(self.console.file, io.TextIOWrapper):
             self.console.file.reconfigure(errors="replace")  # a poor terminal stops no run
         wanted = "rich" if _is_for_people(self.console) else "plain"
@@ -114,8 +123,11 @@ class Terminal:
 
 def show_json(text: str) -> None:
     """The machine-readable summary: alone on stdout."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads(sys.stdout)
 
 
 def _is_for_people(console: Console) -> bool:

@@ -21,6 +21,7 @@ from runner.cluster import (
     Replica,
     connect,
     disconnect,
+    hush,
     hypothetical_nodes,
     lacking,
     list_nodes,
@@ -95,7 +96,7 @@ def _preview(plan: Plan, terminal: Terminal) -> int:
         terminal.say(f"a cluster that is not there: {imagined}")
         plan = plan.settled(sum(node.gpus for node in nodes))
     else:
-        with _connected(plan) as connection:
+        with _connected(plan, terminal) as connection:
             terminal.say(f"{connection}")
             plan = plan.settled(connection.gpus)
             nodes = list_nodes()
@@ -140,7 +141,7 @@ def _run_in(
     if not found.left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
     _prepare(plan, terminal)
-    with _connected(plan) as connection:
+    with _connected(plan, terminal) as connection:
         terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
         plan = plan.settled(connection.gpus)
         _say_who_serves(terminal, plan, connection)
@@ -165,10 +166,15 @@ def _prepare(plan: Plan, terminal: Terminal) -> None:
 
 
 @contextlib.contextmanager
-def _connected(plan: Plan) -> Iterator[Connection]:
+def _connected(plan: Plan, terminal: Terminal) -> Iterator[Connection]:
     """The cluster, in a namespace of this attempt: runs called alike never meet there."""
+
+    def stopping() -> None:
+        hush()
+        terminal.say("Stopping: waiting for Ray to start, which cannot be cut short.", "yellow")
+
     try:
-        with interrupted_afterwards():
+        with interrupted_afterwards(stopping):
             namespace = f"runner-{plan.name}-{uuid4().hex[:8]}"
             connection = connect(plan.config.cluster, namespace)
         yield connection

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
-INTERRUPTED = 130
 TERMINATED = 143
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -55,13 +56,36 @@ def _kept(signals: Iterable[signal.Signals]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupted_afterwards() -> Iterator[None]:
+def interrupted_afterwards(say: Callable[[], None]) -> Iterator[None]:
     """A Ctrl-C inside is raised at the end, and never reaches a process started inside.
 
-    A terminal sends it to all processes of the group, Ray's too; they inherit the blocked signal.
+    `say` is called at once, in a thread: this one may be deep in a library. A terminal sends Ctrl-C
+    to all processes of the group, Ray's too; they inherit the blocked signal.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    pressed = threading.Event()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    watcher = threading.Thread(target=_tell, args=(reader, say), name="ctrl-c", daemon=True)
+    with _kept([signal.SIGINT]):
+        signal.signal(signal.SIGINT, lambda *_: pressed.set())
+        before = signal.set_wakeup_fd(writer)
+        watcher.start()  # takes the signal: here it is blocked from now on
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.set_wakeup_fd(before)
+            os.close(writer)
+            watcher.join()
+            os.close(reader)
+            if pressed.is_set():  # what failed meanwhile may have failed of it
+                raise KeyboardInterrupt
+
+
+def _tell(reader: int, say: Callable[[], None]) -> None:
+    """Call `say` at the first SIGINT that is written to the pipe; return at its end."""
+    while number := os.read(reader, 1):
+        if number[0] == signal.SIGINT:
+            say()
+            return

@@ -117,6 +117,7 @@ def test_a_second_ctrl_c_stops_now(start: Start, tmp_path: Path) -> None:
     run.signal(signal.SIGINT)
     assert run.wait() == 130, run.output
     assert time.monotonic() - begun < 20
+    assert re.search(r"Stopped now: \d+ episodes go on from recorded replies", run.output)
     assert_gone(run)
     assert exits(tmp_path / "out") == ["interrupted"]
 
@@ -136,8 +137,9 @@ def test_ctrl_c_while_ray_starts_leaves_nothing(start: Start) -> None:
     run.until("→ out")
     time.sleep(0.5)
     run.signal(signal.SIGINT)
+    run.until("Stopping: waiting for Ray to start", 1)
     assert run.wait() == 130, run.output
-    assert "Traceback" not in run.output
+    assert "Traceback" not in run.output and "ERROR" not in run.output
     assert_gone(run)
 
 

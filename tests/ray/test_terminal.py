@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -51,3 +52,31 @@ def test_a_run_is_watched_on_a_terminal_and_leaves_it_as_it_was(tmp_path: Path) 
     _, left, after = shown.partition(LEFT)
     assert left and b"\x1b" not in before, "what is announced stays on the first screen"
     assert b"running episodes play to their end" in after, "what was said meanwhile"
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "runner",
+            *COMMAND[:-1],
+            "n=6",
+            "engine.latency_s=0.01",
+            "run_dir=out",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "RAY_ADDRESS": "local"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert run.stdout and run.stderr
+    assert b"werewolf" in run.stdout.readline()
+    run.stdout.close()
+    with run.stderr:
+        said = run.stderr.read().decode()
+    assert run.wait(60) == 0, said
+    assert said == "runner: nobody reads the output any more; going on without it\n"
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert manifest["attempts"][0]["exit"] == "finished"

@@ -14,7 +14,7 @@ from rich.text import Text
 from runner.report import clean
 from runner.run.board import Board
 from runner.run.display.episodes import live_lines, trouble_lines
-from runner.run.display.lines import clock, cut, few, interval, joined, spread
+from runner.run.display.lines import GAP, clock, cut, few, interval, joined, spread
 from runner.run.display.servers import Servers
 from runner.run.display.trends import Trends
 from runner.run.figures import Figures
@@ -26,6 +26,8 @@ _GROWTH = (
 """Which part grows to how many lines, in this order, while there is room."""
 _ORDER = ("servers", "games", "troubles")
 """From top to bottom."""
+_CTRL_C = "Ctrl-C: begin no more, let those that play end"
+_CTRL_C_AGAIN = "Ctrl-C: stop now, to go on later from what is recorded"
 
 
 class Screen:
@@ -62,7 +64,8 @@ class Screen:
                 lines = [*lines, Text(), *self._part(part, width, got[part], now)]
         if self._footer and len(lines) + 2 <= height:
             blank = [Text()] * (height - len(lines) - 1)
-            lines = [*lines, *blank, cut(Text(self._footer, "dim"), width)]
+            ctrl_c = _CTRL_C_AGAIN if board.draining else _CTRL_C
+            lines = [*lines, *blank, cut(Text(f"{self._footer}{GAP}{ctrl_c}", "dim"), width)]
         return lines[:height]
 
     def _part(self, part: str, width: int, room: int, now: float) -> list[Text]:

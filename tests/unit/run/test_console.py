@@ -18,7 +18,7 @@ from runner.cluster import ServerInfo
 from runner.engine import EngineStats
 from runner.episode import Status
 from runner.run.board import Board, ServerView
-from runner.run.console import Terminal
+from runner.run.console import Terminal, show_json
 from runner.run.figures import Figures
 from runner.run.playing import Live
 from runner.scheduler import Lease
@@ -106,6 +106,16 @@ async def test_every_figure_is_on_the_screen(columns: int, rows: int) -> None:
     assert re.search(r"oldest +#105 +0:50 +5 +1 s ago +server-0", text), text
     assert re.search(r"model_fault +#3 ", text), text
     assert hidden and not t.cursor_hidden, "the cursor comes back"
+
+
+async def test_the_footer_says_what_ctrl_c_does_now() -> None:
+    b = board()
+    with tty(100, 30) as t:
+        async with watched(b, t):
+            await seen(t, "outputs/x · Ctrl-C: begin no more, let those that play end")
+            b.draining = True
+            text = await seen(t, "outputs/x · Ctrl-C: stop now")
+    assert "let those that play end" not in text
 
 
 @pytest.mark.parametrize(("columns", "rows"), SIZES)
@@ -227,3 +237,30 @@ async def test_colours_are_left_out_where_nobody_wants_them(
     coloured = re.search(rb"\x1b\[(\d+;)*3\dm", bytes(t.written))
     assert bool(coloured) is not no_color
     assert ENTERED in t.written
+
+
+def test_a_reader_that_leaves_is_mentioned_once_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        terminal = Terminal("auto", json=False)
+        terminal.say("lost")
+        terminal.say("lost as well")
+        show_json("{}")
+    assert capsys.readouterr().err.count("nobody reads the output any more") == 1
+
+
+async def test_a_live_display_without_a_reader_leaves_nothing_to_raise_at_exit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        terminal = Terminal("rich", json=False)
+        with pytest.raises(BrokenPipeError):
+            await terminal.watch(board(), "werewolf")
+        terminal.say("the summary")
