@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,9 @@ def _run_jobs(words: Words, codes: list[int]) -> None:
 
 
 def _explain(error: Exception) -> int:
-    """Say what went wrong; returns the exit code."""
+    """Say what went wrong, in the last line; returns the exit code."""
     if os.environ.get("RUNNER_DEBUG"):
-        raise error
+        traceback.print_exception(error)
     if not isinstance(error, RunnerError):
         error = UsageError(worded(error))
     usage = isinstance(error, UsageError)

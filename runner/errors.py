@@ -27,6 +27,10 @@ class RunFailed(RunnerError):
     """The run started and could not go on. What was computed is in the run directory; run again."""
 
 
+class Unreadable(RunFailed):
+    """A file of a run directory is damaged or gone. Commands that read one were given bad input."""
+
+
 class EngineError(RunFailed):
     """A model server did not start or stopped answering. The message ends with its log's tail."""
 

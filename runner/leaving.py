@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
+from runner.errors import Unreadable, UsageError
+
 INTERRUPTED = 130
 _TOOLS = ("audit", "control", "export", "lint", "report")
 _COMMANDS = {"runner", *(f"runner.{tool}" for tool in _TOOLS)}
@@ -59,6 +61,12 @@ def command(main: Callable[[], int]) -> NoReturn:
         code = INTERRUPTED  # duckdb makes a RuntimeError of it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's own end would show one
     sys.exit(code)
+
+
+def refused(error: Exception) -> int:
+    """Say in one line what a command that reads a run failed of; returns its exit code."""
+    sys.stderr.write(f"runner: error: {error}\n")
+    return 2 if isinstance(error, UsageError | Unreadable) else 1
 
 
 def nobody_reads(file: IO[str]) -> None:

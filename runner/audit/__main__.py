@@ -11,12 +11,12 @@ from dataclasses import asdict
 from runner.audit.checks import audit
 from runner.audit.compare import compare
 from runner.errors import RunFailed, UsageError
-from runner.leaving import command
+from runner.leaving import command, refused
 from runner.report.html.abreast import most_processes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what is broken; 0 when nothing is, 1 when something is, 2 when no run is there."""
+    """Print what is broken; 0 when nothing is, 1 when something is, 2 when no run can be read."""
     parser = argparse.ArgumentParser(
         prog="python -m runner.audit",
         description="Checks a run directory against what docs/durability.md promises, and for "
@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.against:
             found += compare(given.run_dir, given.against)
     except (UsageError, RunFailed) as error:
-        sys.stderr.write(f"runner: error: {error}\n")
-        return 2 if isinstance(error, UsageError) else 1
+        return refused(error)
     if given.json:
         sys.stdout.write(json.dumps([asdict(one) for one in found], default=str) + "\n")
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.control.line import ask
 from runner.errors import RunFailed, UsageError
-from runner.leaving import command
+from runner.leaving import command, refused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         answer = ask(given.run_dir, question)
     except (UsageError, RunFailed) as error:
-        sys.stderr.write(f"runner: error: {error}\n")
-        return 2 if isinstance(error, UsageError) else 1
+        return refused(error)
     sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     return 0
 

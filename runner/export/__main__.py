@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from runner.errors import RunFailed, UsageError
 from runner.export.make import TARGETS, export
-from runner.leaving import command
+from runner.leaving import command, refused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         written = export(given.run_dir, given.to, given.out, overwrite=given.overwrite)
     except (UsageError, RunFailed, OSError) as error:
-        sys.stderr.write(f"runner: error: {error}\n")
-        return 2 if isinstance(error, UsageError) else 1
+        return refused(error)
     if given.json:
         said = {"to": written.to, "path": str(written.path), "complete": written.complete}
         sys.stdout.write(json.dumps({**said, **written.counts}) + "\n")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from runner.errors import RunFailed, UsageError
-from runner.leaving import command
+from runner.leaving import command, refused
 from runner.lint.findings import lint
 from runner.lint.terminal import advice, show
 
@@ -29,8 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         found = lint(given.run_dir)
     except (UsageError, RunFailed) as error:
-        sys.stderr.write(f"runner: error: {error}\n")
-        return 2
+        return refused(error)
     if given.json:
         sys.stdout.write(f"{found.to_json()}\n")
     else:

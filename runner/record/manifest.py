@@ -18,7 +18,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 import runner
-from runner.errors import RunFailed
+from runner.errors import RunFailed, Unreadable
 from runner.masking import masked, masked_word
 from runner.record.storage import Storage
 
@@ -73,7 +73,7 @@ class Manifest:
 
 
 def load(storage: Storage) -> Manifest | None:
-    """The manifest of a run directory; None when there is none. Raises RunFailed if damaged."""
+    """The manifest of a run directory; None when there is none. Raises Unreadable if damaged."""
     try:
         tree = json.loads(bytes(storage.get(MANIFEST)))
         tree["attempts"] = [Attempt(**attempt) for attempt in tree["attempts"]]
@@ -81,7 +81,7 @@ def load(storage: Storage) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise RunFailed(
+        raise Unreadable(
             f"{storage.place}/{MANIFEST} is damaged ({error}). Put back a copy, or use another "
             "run_dir."
         ) from error

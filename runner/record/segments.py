@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from runner.errors import RunFailed
+from runner.errors import Unreadable
 from runner.record.convert import check_footer, conform, from_arrow_file
 from runner.record.schema import TABLES
 from runner.record.storage import Storage, storage_at
@@ -102,7 +102,7 @@ def uncovered(tails: Iterable[Tail], segments: Iterable[Segment]) -> list[Tail]:
 def read_segment(
     storage: Storage, found: Segment, schema: pa.Schema, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """The rows of a visible segment, as `columns` of `schema`. Raises RunFailed if damaged."""
+    """The rows of a visible segment, as `columns` of `schema`. Raises Unreadable if damaged."""
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     with _reading(storage, found) as file:
         parquet = pq.ParquetFile(file, page_checksum_verification=True)
@@ -111,7 +111,7 @@ def read_segment(
 
 
 def read_ids(storage: Storage, found: Segment) -> frozenset[str]:
-    """The episodes that a visible segment holds rows of. Raises RunFailed if damaged."""
+    """The episodes that a visible segment holds rows of. Raises Unreadable if damaged."""
     with _reading(storage, found) as file:
         # As a dictionary: a hundred rows of an episode name it once.
         options = {"read_dictionary": ["episode_id"], "page_checksum_verification": True}
@@ -128,7 +128,7 @@ def _reading(storage: Storage, found: Segment) -> Iterator[pa.NativeFile]:
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise RunFailed(
+        raise Unreadable(
             f"{storage.place}/{found.path} cannot be read: {error}. If it is damaged, put back a "
             "copy, or move it away to go on without its rows."
         ) from error
@@ -154,7 +154,7 @@ def steadily(storage: Storage, look: Callable[[], T]) -> T:
             return look()
         except FileNotFoundError as error:
             gone = error
-    raise RunFailed(f"Files of {storage.place} vanish while they are read: {gone}.")
+    raise Unreadable(f"Files of {storage.place} vanish while they are read: {gone}.")
 
 
 def read(
@@ -162,7 +162,7 @@ def read(
 ) -> pa.Table:
     """All rows of a table, of a finished, running or crashed run: segments and tails, each once.
 
-    Raises RunFailed when a segment is damaged.
+    Raises Unreadable when a segment is damaged.
     """
     storage = storage_at(run_dir)
     return steadily(storage, lambda: _read_once(storage, table, columns))

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from runner.errors import RunFailed, UsageError
-from runner.leaving import command
+from runner.leaving import command, refused
 from runner.report.html import Written, write_html
 from runner.report.html.abreast import most_processes
 from runner.report.summary import summarise
@@ -19,7 +19,7 @@ from runner.report.terminal import show
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the summary and write the report; 0, or 2 when no run is there, or 1 when it fails.
+    """Print the summary and write the report; 0, or 2 when no run can be read, or 1 when it fails.
 
     With `--json` nothing is written unless `--html` or `--open` asks for it.
     """
@@ -43,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         written = write_html(given.run_dir, given.html, summary=summary, processes=most_processes())
     except (UsageError, RunFailed) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2 if isinstance(error, UsageError) else 1
+        return refused(error)
     sys.stderr.write(f"{_said(written)}\n")
     if given.open:
         webbrowser.open(_url(written.path))

@@ -326,7 +326,9 @@ def test_help_and_version(tmp_path: Path) -> None:
 
 
 def test_a_debug_variable_shows_the_trace(tmp_path: Path) -> None:
-    assert "Traceback" in run("games=werewolf", "n=0", cwd=tmp_path, RUNNER_DEBUG="1").stderr
+    done = run("games=werewolf", "n=0", cwd=tmp_path, RUNNER_DEBUG="1")
+    assert done.returncode == 2 and "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("runner: error: n: Input should be")
 
 
 def test_completion_can_be_installed(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from runner.audit.__main__ import main as audit_main
 from runner.errors import UsageError
+from runner.export.__main__ import main as export_main
+from runner.lint.__main__ import main as lint_main
 from runner.record import Recorder, manifest, storage_at
 from runner.record.sample import AT, episode, row, seat, step
 from runner.report import show, summarise
@@ -218,9 +223,19 @@ def test_the_command(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run_dir)]) == 0
     assert "Results" in capsys.readouterr().out
     assert main([str(run_dir / "episodes")]) == 2
-    assert "holds no run" in capsys.readouterr().err
-    (run_dir / "run.json").write_text("{")
-    assert main([str(run_dir)]) == 1
+    assert re.match("runner: error: .* holds no run", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("tool", [audit_main, export_main, lint_main, main])
+@pytest.mark.parametrize("file", ["run.json", "episodes/*.parquet"])
+def test_a_damaged_file_is_bad_input_for_every_tool(
+    tool: Callable[[list[str]], int], file: str, run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = next(run_dir.glob(file))
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    assert tool([str(run_dir), *(["--to", "csv"] if tool is export_main else [])]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("runner: error: ") and said.count("\n") == 1 and damaged.name in said
 
 
 def test_rewards_that_are_no_numbers_do_not_spoil_the_rest(run_dir: Path) -> None:
