@@ -65,6 +65,7 @@ _ACCOUNT = {
     "worth": ("runner_scheduler_worth_ratio", "Prompt tokens a far larger batch would save."),
     "excess_miss": ("runner_scheduler_excess_miss_ratio", "Excess misses of the last seconds."),
     "pauses": ("runner_scheduler_pauses_total", "Episodes of the server that had to pause."),
+    "widest": ("runner_scheduler_widest", "Episodes that keep a server of few requests busy."),
     "slots": ("runner_scheduler_slots", "Episodes that the server may hold."),
     "window": ("runner_scheduler_window", "Episodes that the server may hold (concur)."),
 }

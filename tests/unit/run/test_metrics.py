@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads((ROOT / "conf/grafana/runner.json").read_text())
 ACCOUNTS = [
     dict.fromkeys(("fraction", "held_tokens", "projected_tokens", "limit_tokens", "worth"), 0.5),
-    {"common_tokens": 1, "excess_miss": 0.1, "pauses": 2},
+    {"common_tokens": 1, "excess_miss": 0.1, "pauses": 2, "widest": 25},
     {"slots": 4},
     {"window": 3.0},
     {"used_tokens": 5, "limit_tokens": 7},
@@ -89,7 +89,8 @@ def test_what_is_exported_is_what_the_catalogue_says(board: Board) -> None:
 def test_what_a_scheduler_accounts_for_is_known(board: Board, config: Any) -> None:
     scheduler = make_scheduler(config)
     scheduler.observe(ServerUp("server-0", "m", 4), 0.0)
-    scheduler.observe(Sample("server-0", EngineStats(0.0, 0, 0, 0, 1000)), 1.0)
+    stats = EngineStats(0.0, 0, 0, 0, 1000, max_running=8)
+    scheduler.observe(Sample("server-0", stats), 1.0)
     account = dict(scheduler.account("server-0"))
     assert account
     assert samples(board, account)
