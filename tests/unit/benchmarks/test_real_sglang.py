@@ -46,5 +46,7 @@ def test_figures_come_from_first_reply_to_last_and_load_until_half_have_ended(
 
 
 def test_a_policy_may_name_its_slots() -> None:
-    assert policy_words("ledger") == ["scheduler=ledger"]
-    assert policy_words("slots:4") == ["scheduler=slots", "scheduler.slots=4"]
+    on, off = (f"engine.enable_session_radix_cache={word}" for word in ("true", "false"))
+    assert policy_words("ledger") == ["scheduler=ledger", on]
+    assert policy_words("slots:4") == ["scheduler=slots", "scheduler.slots=4", on]
+    assert policy_words("round_robin:8-sessions")[1:] == ["scheduler.slots=8", off]

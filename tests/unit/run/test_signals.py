@@ -7,10 +7,20 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from runner.run.signals import interrupted_afterwards
+
+
+@pytest.fixture(autouse=True)
+def usual() -> Iterator[None]:
+    """As Python has it; where tests run in the background the signal may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 BLOCKED = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
