@@ -54,6 +54,17 @@ class Unlucky(Quick):
         await asyncio.sleep(0.02)
 
 
+class HalfHeldUp(Quick):
+    """On odd seeds it waits for a sign."""
+
+    go_on: asyncio.Event
+
+    async def play(self, table: Table) -> Outcome:
+        if table.seed % 2:
+            await self.go_on.wait()
+        return await super().play(table)
+
+
 class UnluckyAndHeldUp(Unlucky):
     go_on: asyncio.Event
 
@@ -188,7 +199,7 @@ class FakeCrew:
 @pytest.fixture
 async def crew() -> AsyncIterator[FakeCrew]:
     module = types.ModuleType("driver_games")
-    games = (Quick, Slow, Unlucky, UnluckyAndHeldUp, Doomed)
+    games = (Quick, Slow, HalfHeldUp, Unlucky, UnluckyAndHeldUp, Doomed)
     vars(module).update({game.__name__: game for game in games})
     sys.modules["driver_games"] = module
     crew = FakeCrew()

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.fs
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from test_driver import FakeCrew, crew, driver_of  # noqa: F401  # a fixture
+from test_driver import FakeCrew, HalfHeldUp, crew, driver_of  # noqa: F401  # a fixture
 
 from runner.config import Record
 from runner.record import Lease, LeaseLost, NotWritten, Recorder, acquire, read
@@ -123,7 +123,10 @@ class SlowStore(LocalFileSystem):  # type: ignore[misc]
 
 
 @pytest.fixture
-async def slow(tmp_path: Path) -> AsyncIterator[tuple[SlowStore, RemoteStorage, Lease]]:
+async def slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[SlowStore, RemoteStorage, Lease]]:
+    monkeypatch.setattr(lease_module, "BEAT_S", 0.02)
     store = SlowStore()
     handler = pyarrow.fs.FSSpecHandler(store)
     filesystem = pyarrow.fs.PyFileSystem(handler)
@@ -138,17 +141,19 @@ async def slow(tmp_path: Path) -> AsyncIterator[tuple[SlowStore, RemoteStorage, 
 async def test_a_slow_object_store_holds_up_neither_games_nor_heartbeat(
     crew: FakeCrew,  # noqa: F811
     slow: tuple[SlowStore, RemoteStorage, Lease],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lease_module, "BEAT_S", 0.02)
     store, storage, lease = slow
     recorder = Recorder(storage, guard=lease.guard)
-    driver, _, specs = driver_of(crew, "Slow", 300)
+    driver, _, specs = driver_of(crew, "HalfHeldUp", 300)
+    HalfHeldUp.go_on = asyncio.Event()
     place_of(driver, recorder)
     store.gate.clear()
     playing = asyncio.create_task(driver.play(workers=2))
     async with asyncio.timeout(60):
-        while driver.left or not store.waiting:  # every episode is played meanwhile
+        while not store.waiting:  # for the rows of those that are not held up
+            await asyncio.sleep(0.01)
+        HalfHeldUp.go_on.set()
+        while driver.left:  # every episode is played meanwhile
             await asyncio.sleep(0.01)
         beat = lease.holder.beat_at
         while lease.holder.beat_at == beat:
