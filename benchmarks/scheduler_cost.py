@@ -65,7 +65,7 @@ def events(live: int, servers: int, rounds: int) -> Iterator[tuple[str, Event]]:
                 ),
             )
         for place in range(tick % 10, live, 10 * CALLS):
-            yield "end, and a new one", Ended(held[place])
+            yield "end, and a new one", Ended((held[place],))
             held[place] = f"e{following}"
             following += 1
 

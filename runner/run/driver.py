@@ -318,7 +318,7 @@ class Driver:
         if result.status is not Status.infra_error:
             self._set_aside_in_a_row = 0
             self._end(result.episode_row, result.seat_rows)
-            self.observe(Ended(result.episode))
+            self.observe(Ended((result.episode,)))
             return
         if result.diverged and self.plan.config.resume.on_divergence == "restart":
             self._outbox.forget(result.episode)

@@ -81,9 +81,11 @@ class Playing:
                     if one := self.live.get(call.episode):
                         one.calls += 1
                         one.heard = now
-            case Ended(episode) if one := self.live.pop(episode, None):
-                if one.anew:
-                    self.durations.append(now - one.begun)
+            case Ended(episodes):
+                for episode in episodes:
+                    one = self.live.pop(episode, None)
+                    if one is not None and one.anew:
+                        self.durations.append(now - one.begun)
             case Failed(episode):
                 self.live.pop(episode, None)
             case WorkerDown(worker):

@@ -181,8 +181,9 @@ class EpisodeScheduler:
         return [action for episode in episodes for action in self._failed(Failed(episode))]
 
     def _ended(self, event: Ended) -> list[Action]:
-        if self._release(event.episode):
-            self._admission.ended(event.episode, self._now)
+        for episode in event.episodes:
+            if self._release(episode):
+                self._admission.ended(episode, self._now)
         return []
 
     def _failed(self, event: Failed) -> list[Action]:

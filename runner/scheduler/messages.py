@@ -80,9 +80,9 @@ class WorkerDown:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An episode reached its status and needs nothing more."""
+    """Episodes reached their status and need nothing more."""
 
-    episode: str
+    episodes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,7 +314,7 @@ class Cluster:
             self._count_held(-1)
         self._close(episode)
         self._report()  # it is heard of after what it said
-        self._tell(Ended(episode.spec.id))
+        self._tell(Ended((episode.spec.id,)))
 
     def _report(self) -> None:
         """What happened at the tables since the last time."""

@@ -46,7 +46,7 @@ def test_playing_follows_what_happens_to_episodes() -> None:
     playing.hear(Move(Lease("2", 1, "w", {"m": "server-1"})), 62.0)
     assert not playing.live["2"].paused and list(playing.live["2"].servers) == ["server-1"]
     for one in ("0", "1"):
-        playing.hear(Ended(one), 70.0)
+        playing.hear(Ended((one,)), 70.0)
     assert list(playing.durations) == [70.0], "episode 1 had been begun before: it went on"
     playing.hear(Failed("4"), 71.0)
     playing.hear(WorkerDown("w"), 72.0)

@@ -34,7 +34,7 @@ def test_workers_hear_of_servers_as_they_come_and_go() -> None:
     for name in "ac":
         assert pools.hear(ServerUp(name, servers[name].model, 4)) == ["w0", "w1"]
     assert pools.pool() == Pool({"m": (address("b"), address("a")), "embedder": (address("c"),)})
-    assert pools.hear(Ended("e0")) == []
+    assert pools.hear(Ended(("e0",))) == []
     assert pools.hear(WorkerDown("w0")) == []
     assert pools.hear(ServerDown("b")) == ["w1"]
     assert pools.pool().servers["m"] == (address("a"),)

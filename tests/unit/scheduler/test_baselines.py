@@ -156,7 +156,7 @@ def test_concur_pauses_the_youngest_and_resumes_before_it_begins_new_ones() -> N
     assert paused(actions) == ["e7", "e6", "e5", "e4"]
     assert all(action.finish for action in actions if isinstance(action, Pause))
     assert (scheduler.held("s"), scheduler.paused) == (4, 4)
-    assert moved(scheduler.observe(Ended("e0"), 2)) == [("e4", "s")], "the oldest first"
+    assert moved(scheduler.observe(Ended(("e0",)), 2)) == [("e4", "s")], "the oldest first"
     actions = [*scheduler.observe(Sample("s", load(0.0, 0.9)), 3)]
     assert (moved(actions), started(actions)) == ([("e5", "s"), ("e6", "s")], [])
     actions = scheduler.observe(Sample("s", load(0.0, 0.9)), 4)
@@ -237,7 +237,7 @@ def test_paused_ones_go_on_at_a_check_where_they_fit_shortest_first() -> None:
     assert paused(scheduler.observe(Sample("s", load()), 5)) == ["e3"]
     scheduler.observe(Calls((call("e0", 6000),)), 6)
     assert paused(scheduler.observe(Sample("s", load()), 10)) == ["e2"]
-    assert not scheduler.observe(Ended("e0"), 11), "they wait for the next check"
+    assert not scheduler.observe(Ended(("e0",)), 11), "they wait for the next check"
     actions = scheduler.observe(Sample("s", load()), 15)
     assert moved(actions) == [("e3", "s"), ("e2", "s")], "2,800 tokens before 2,900"
 
@@ -248,10 +248,10 @@ def test_new_ones_wait_while_any_is_paused() -> None:
     scheduler.observe(Calls(tuple(call(f"e{i}", c) for i, c in enumerate(grown))), 0.5)
     scheduler.observe(Sample("s", load()), 5)
     scheduler.observe(Submit(specs(2, first=4)), 6)
-    assert not started(scheduler.observe(Ended("e3"), 7))
+    assert not started(scheduler.observe(Ended(("e3",)), 7))
     actions = scheduler.observe(Sample("s", load()), 10)
     assert (moved(actions), started(actions)) == ([("e0", "s")], [])
-    assert started(scheduler.observe(Ended("e1"), 11)) == ["e4"]
+    assert started(scheduler.observe(Ended(("e1",)), 11)) == ["e4"]
 
 
 def test_a_paused_one_goes_to_the_server_with_the_most_room() -> None:
@@ -284,7 +284,7 @@ def test_an_episode_larger_than_any_cache_goes_on_alone() -> None:
     scheduler.observe(Calls((call("e0", 12_000), call("e1", 11_000))), 1)
     assert paused(scheduler.observe(Sample("s", load()), 5)) == ["e1"]
     assert not scheduler.observe(Sample("s", load()), 10), "e0 goes on"
-    scheduler.observe(Ended("e0"), 11)
+    scheduler.observe(Ended(("e0",)), 11)
     assert moved(scheduler.observe(Sample("s", load()), 15)) == [("e1", "s")]
 
 
@@ -400,7 +400,16 @@ class _AnyInterleaving(RuleBasedStateMachine):
         episode = data.draw(st.sampled_from(sorted(self.live)))
         del self.live[episode]
         self.over[episode] += not failed
-        self.tell(Failed(episode) if failed else Ended(episode))
+        self.tell(Failed(episode) if failed else Ended((episode,)))
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def finish_several(self, data: st.DataObject) -> None:
+        some = data.draw(st.lists(st.sampled_from(sorted(self.live)), unique=True))
+        for episode in some:
+            del self.live[episode]
+            self.over[episode] += 1
+        self.tell(Ended(tuple(some)))
 
     @rule()
     def worker_dies_and_returns(self) -> None:
@@ -436,7 +445,7 @@ class _AnyInterleaving(RuleBasedStateMachine):
             for episode in running[:1]:
                 del self.live[episode]
                 self.over[episode] += 1
-                self.tell(Ended(episode))
+                self.tell(Ended((episode,)))
             self.now += 5.0
             for server in self.slots:
                 self.tell(Sample(server, load(0.9, 0.1)))

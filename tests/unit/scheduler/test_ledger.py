@@ -155,7 +155,7 @@ def test_then_as_many_as_their_peaks_leave_room_for() -> None:
     now = 0.0
     for step in range(1, 11):
         scheduler.observe(Calls((call("e0", 100 * step),)), now)
-    actions = scheduler.observe(Ended("e0"), now)
+    actions = scheduler.observe(Ended(("e0",)), now)
     for _ in range(3):
         now += TICK_S
         actions += scheduler.observe(Sample("s", stats()), now)
@@ -171,7 +171,7 @@ def test_the_youngest_pause_when_the_cache_is_full_and_the_oldest_come_back_firs
     actions = scheduler.observe(Sample("s", stats()), TICK_S)
     assert [action.episode for action in actions if isinstance(action, Pause)] == ["e3", "e2"]
     assert scheduler.paused == 2
-    back = [*scheduler.observe(Ended("e0"), 5.0), *scheduler.observe(Ended("e1"), 5.0)]
+    back = [*scheduler.observe(Ended(("e0",)), 5.0), *scheduler.observe(Ended(("e1",)), 5.0)]
     back += scheduler.observe(Sample("s", stats()), 6.0)
     assert names(back, Move) == ["e2"]
 

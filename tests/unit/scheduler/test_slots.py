@@ -80,7 +80,7 @@ def test_a_dead_servers_episodes_move_before_new_ones_start() -> None:
     scheduler.observe(Submit(tuple(specs(6))), 0)
     actions = scheduler.observe(ServerDown("a"), 0)
     assert [type(action) for action in actions] == [Pause, Pause]
-    moved = scheduler.observe(Ended("e1"), 0)
+    moved = scheduler.observe(Ended(("e1",)), 0)
     assert [(a.lease.episode, a.lease.servers[MODEL]) for a in moved if isinstance(a, Move)] == [
         ("e0", "b")
     ]
@@ -103,7 +103,7 @@ def test_drain_begins_nothing_more_but_still_moves() -> None:
     up(scheduler, ("a", 1), ("b", 1))
     scheduler.observe(Submit(tuple(specs(3))), 0)
     scheduler.observe(Drain(), 0)
-    assert not scheduler.observe(Ended("e1"), 0)
+    assert not scheduler.observe(Ended(("e1",)), 0)
     assert [type(a) for a in scheduler.observe(ServerDown("a"), 0)] == [Pause, Move]
     assert scheduler.waiting == 1
 
@@ -217,7 +217,16 @@ class AnyInterleaving(RuleBasedStateMachine):
         del self.live[episode]
         if not failed:
             self.over[episode] += 1
-        self.tell(Failed(episode) if failed else Ended(episode))
+        self.tell(Failed(episode) if failed else Ended((episode,)))
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def finish_several(self, data: st.DataObject) -> None:
+        some = data.draw(st.lists(st.sampled_from(sorted(self.live)), unique=True))
+        for episode in some:
+            del self.live[episode]
+            self.over[episode] += 1
+        self.tell(Ended(tuple(some)))
 
     @rule(data=st.data())
     def hear_twice(self, data: st.DataObject) -> None:
@@ -225,7 +234,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         if gone:
             episode = data.draw(st.sampled_from(gone))
             assert not [
-                a for a in self.scheduler.observe(Ended(episode), 0) if isinstance(a, GiveUp)
+                a for a in self.scheduler.observe(Ended((episode,)), 0) if isinstance(a, GiveUp)
             ]
 
     @rule()
@@ -264,7 +273,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             episode = min(self.live)
             del self.live[episode]
             self.over[episode] += 1
-            self.tell(Ended(episode))
+            self.tell(Ended((episode,)))
         assert self.over == Counter({f"e{i}": 1 for i in range(self.submitted)})
         assert (self.scheduler.waiting, self.scheduler.live) == (0, 0)
 
@@ -286,7 +295,7 @@ def test_a_server_that_comes_back_is_filled_slowly() -> None:
         len(scheduler.observe(Sample("s", None), second)) for second in (21.0, 22.0, 23.0, 24.0)
     ]
     assert moved == [1, 2, 2, 1, 0], "one at once, then two a second, those that waited first"
-    scheduler.observe(Ended("e0"), 24.5)
+    scheduler.observe(Ended(("e0",)), 24.5)
     assert scheduler.held("s") == 6, "full again, it takes one for each that ends"
 
 
@@ -304,10 +313,10 @@ def test_slots_can_be_changed_while_it_plays() -> None:
     scheduler.observe(Submit(tuple(specs(9))), 0)
     assert len(started(scheduler.observe(Slots(4), 0))) == 2
     assert not scheduler.observe(Slots(1), 0), "nobody is thrown out"
-    assert not scheduler.observe(Ended("e0"), 0)
+    assert not scheduler.observe(Ended(("e0",)), 0)
     for episode in ("e1", "e2"):
-        scheduler.observe(Ended(episode), 0)
-    assert len(started(scheduler.observe(Ended("e3"), 0))) == 1
+        scheduler.observe(Ended((episode,)), 0)
+    assert len(started(scheduler.observe(Ended(("e3",)), 0))) == 1
     assert len(started(scheduler.observe(Slots(None), 0))) == 1
 
 
@@ -318,7 +327,7 @@ def test_a_retired_server_is_emptied_as_others_have_room() -> None:
     assert not scheduler.observe(Retire("a"), 0), "b is full"
     moves = []
     for episode in ("e0", "e1", "e2", "e3"):
-        moves += [a for a in scheduler.observe(Ended(episode), 0) if isinstance(a, Move | Start)]
+        moves += [a for a in scheduler.observe(Ended((episode,)), 0) if isinstance(a, Move | Start)]
     assert scheduler.held("a") == 0 and scheduler.held("b") == 2
     assert all(action.lease.servers == {MODEL: "b"} for action in moves)
 
@@ -329,7 +338,7 @@ def test_other_servers_are_not_held_up_by_one_that_comes_back() -> None:
     scheduler.observe(Submit(tuple(specs(20))), 0.0)
     scheduler.observe(ServerDown("b"), 1.0)
     scheduler.observe(ServerUp("b", MODEL, 4, again=True), 2.0)
-    scheduler.observe(Ended("e4"), 2.1)
+    scheduler.observe(Ended(("e4",)), 2.1)
     held = {server: scheduler.held(server) for server in "ab"}
     assert held["a"] == 2 and held["b"] <= 2
 
@@ -361,7 +370,7 @@ def test_two_halves_of_a_cluster_never_wait_for_each_other(slots: int) -> None:
         assert playing, f"{len(live)} episodes wait for each other"
         del live[playing[0]]
         ended += 1
-        tell(Ended(playing[0]))
+        tell(Ended((playing[0],)))
     assert ended == 8 * slots
 
 
