@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,8 +101,10 @@ class WorkerActor:
     def __repr__(self) -> str:
         return f"Worker({self._worker.worker_id})"
 
-    async def deliver(self, orders: Sequence[Order]) -> None:
-        await self._worker.deliver(orders)
+    async def deliver(self, orders: bytes) -> None:
+        """`orders` is a pickled `Sequence[Order]`."""
+        unpacked: Sequence[Order] = pickle.loads(orders)
+        await self._worker.deliver(unpacked)
 
     async def collect(self, wait_s: float, ack: int) -> Report:
         return await self._worker.collect(wait_s, ack)
