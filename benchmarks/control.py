@@ -42,7 +42,7 @@ def counted() -> Iterator[Counter[str]]:
 
     async def counting_collect(self: WorkerHandle, *args: Any) -> Any:
         report = await collect(self, *args)
-        counts["collect" if report.results else "heartbeat"] += 1
+        counts["collect" if report.ended or report.failed else "heartbeat"] += 1
         return report
 
     with patch.multiple(WorkerHandle, deliver=counting_deliver, collect=counting_collect):

@@ -12,6 +12,7 @@ from runner.cluster.crew import (
 from runner.cluster.gauges import Gauges
 from runner.cluster.head import HeadGone, aside
 from runner.cluster.hypothetical import hypothetical_nodes
+from runner.cluster.parcel import Parcel, parcel
 from runner.cluster.placement import (
     Node,
     Part,
@@ -29,6 +30,7 @@ __all__ = [
     "Gauges",
     "HeadGone",
     "Node",
+    "Parcel",
     "Part",
     "Replica",
     "ServerHandle",
@@ -43,6 +45,7 @@ __all__ = [
     "hypothetical_nodes",
     "lacking",
     "list_nodes",
+    "parcel",
     "place",
     "refuse_impossible",
 ]

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import ray
 
+from runner.cluster.parcel import Parcel, parcel
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import Endpoint, Engine, EngineStats, Place, make_engine, ports
 from runner.errors import EngineError
-from runner.worker import Job, Order, Report, Worker, collect_seldom
+from runner.worker import Job, Order, Worker, collect_seldom
 
 
 class Server:
@@ -106,8 +107,8 @@ class WorkerActor:
         unpacked: Sequence[Order] = pickle.loads(orders)
         await self._worker.deliver(unpacked)
 
-    async def collect(self, wait_s: float, ack: int) -> Report:
-        return await self._worker.collect(wait_s, ack)
+    async def collect(self, wait_s: float, ack: int) -> Parcel:
+        return parcel(await self._worker.collect(wait_s, ack))
 
     async def stop(self) -> None:
         await self._worker.stop()

@@ -21,11 +21,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from runner.cluster.actors import Server, WorkerActor
 from runner.cluster.head import HeadGone, aside, head_gone
+from runner.cluster.parcel import Parcel
 from runner.cluster.placement import Node, Part, Replica
 from runner.config import EndpointEngine, EngineConfig, ModelConfig
 from runner.engine import EngineStats
 from runner.errors import EngineError, RunnerError
-from runner.worker import Job, Order, Report, ServerAddress
+from runner.worker import Job, Order, ServerAddress
 
 _PLACEMENT_S = 15.0
 """A place that is free is given at once; one that is not has been taken meanwhile."""
@@ -162,10 +163,10 @@ class WorkerHandle(_Handle):
         # As bytes: Ray's own pickler calls Python for each order.
         await self.ask("deliver", pickle.dumps(orders))
 
-    async def collect(self, wait_s: float, ack: int) -> Report:
+    async def collect(self, wait_s: float, ack: int) -> Parcel:
         """The next report; `ack` is the number of the last one received."""
-        report: Report = await self.ask("collect", wait_s, ack)
-        return report
+        parcel: Parcel = await self.ask("collect", wait_s, ack)
+        return parcel
 
     async def halt(self) -> None:
         """Cancel what is played; what has happened can still be collected."""

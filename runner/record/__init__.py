@@ -5,6 +5,7 @@ from runner.record.journal import Steps
 from runner.record.lease import Lease, LeaseLost, acquire, check_writable
 from runner.record.manifest import Attempt, Manifest, compare
 from runner.record.memory import plain_memory
+from runner.record.packed import Packed, pack
 from runner.record.prompts import full_texts, rebuild
 from runner.record.recorder import NotWritten, Recorder
 from runner.record.schema import EPISODES, SEATS, SERVERS, STEPS, TABLES
@@ -22,6 +23,7 @@ __all__ = [
     "LeaseLost",
     "Manifest",
     "NotWritten",
+    "Packed",
     "Recorder",
     "Steps",
     "Storage",
@@ -30,6 +32,7 @@ __all__ = [
     "compare",
     "full_texts",
     "manifest",
+    "pack",
     "plain_memory",
     "read",
     "rebuild",

@@ -101,6 +101,13 @@ def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
         return pa.array([_bent(value, field.type, field.name) for value in values], field.type)
 
 
+def filled(batch: pa.RecordBatch, column: str, values: Sequence[Any]) -> pa.RecordBatch:
+    """`batch` with these values in `column`."""
+    place = batch.schema.get_field_index(column)
+    field = batch.schema.field(place)
+    return batch.set_column(place, field, _column(values, field))
+
+
 def _bent(value: Any, kind: pa.DataType, name: str) -> Any:
     """`value` as the nearest one that a column of type `kind` can hold."""
     if value is None:

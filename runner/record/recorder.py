@@ -9,17 +9,24 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+import pyarrow as pa
 
 from runner.errors import RunFailed
 from runner.record import journal
-from runner.record.convert import Row, check_rows, to_fitting_table
+from runner.record.convert import Row, check_rows, filled, to_fitting_table
+from runner.record.packed import Packed
 from runner.record.recovery import recover
 from runner.record.schema import TABLES
 from runner.record.storage import Storage, storage_at
 from runner.record.table_writer import TableWriter
+
+Piece: TypeAlias = list[Row] | pa.RecordBatch
+"""Rows that came together."""
 
 
 class NotWritten(RunFailed):
@@ -69,7 +76,7 @@ class Recorder:
         self._clock = clock
         self._guard = guard
         self._index = index or journal.Index()
-        self._rows = _no_rows()
+        self._pieces = _nothing()
         self._ended: set[str] = set()
         self._adding = threading.Lock()
         self._writing = threading.Lock()
@@ -88,9 +95,15 @@ class Recorder:
             raise ValueError(f"no table {table!r}; there are {', '.join(TABLES)}")
         check_rows(rows, table)
         with self._adding:
-            self._take(table, rows)
+            self._take(table, list(rows))
             if table == "episodes":
                 self._ended.update(row["episode_id"] for row in rows)
+
+    def add_packed(self, rows: Packed) -> None:
+        """Take rows that were packed elsewhere. Raises ValueError like `Packed.batch`."""
+        batch = rows.batch()
+        with self._adding:
+            self._take(rows.table, batch)
 
     def end(self, episode: Row, seats: Sequence[Row]) -> bool:
         """Take the end of an episode; False, and nothing taken, if it had ended before."""
@@ -100,15 +113,42 @@ class Recorder:
             if episode["episode_id"] in self._ended:
                 return False
             self._ended.add(episode["episode_id"])
-            self._take("seats", seats)
+            self._take("seats", list(seats))
             self._take("episodes", [episode])
         return True
+
+    def end_packed(
+        self, episodes: Packed, seats: Packed, known: Mapping[str, Mapping[str, Any]]
+    ) -> list[str]:
+        """Take the ends of many episodes. Returns those that had ended before: of them, nothing.
+
+        `known`: column → episode → the value there, in place of what was packed.
+        """
+        ends, of_seats = episodes.batch(), seats.batch()
+        names = ends.column("episode_id").to_pylist()
+        for column, values in known.items():
+            ends = filled(ends, column, [values[name] for name in names])
+        anew = set(names)
+        with self._adding:
+            if len(anew) == len(names) and self._ended.isdisjoint(anew):
+                self._ended |= anew
+                self._take("seats", of_seats)
+                self._take("episodes", ends)
+                return []
+        seats_of: dict[str, list[Row]] = {}
+        for seat in of_seats.to_pylist():
+            seats_of.setdefault(seat["episode_id"], []).append(seat)
+        return [
+            row["episode_id"]
+            for row in ends.to_pylist()
+            if not self.end(row, seats_of.get(row["episode_id"], []))
+        ]
 
     @property
     def waiting(self) -> int:
         """Rows in memory that are not on the disk yet."""
         with self._adding:
-            return sum(map(len, self._rows.values()))
+            return sum(len(piece) for pieces in self._pieces.values() for piece in pieces)
 
     def flush(self) -> None:
         """Put all rows taken so far on the disk, and make visible what has waited long enough.
@@ -155,35 +195,48 @@ class Recorder:
         """Every step taken so far of one episode, by attempt, ordinal, retry and seat."""
         return self.steps({episode_id}).of(episode_id)
 
-    def _take(self, table: str, rows: Sequence[Row]) -> None:
+    def _take(self, table: str, piece: Piece) -> None:
         if self._closed:
-            raise RuntimeError(f"{len(rows)} rows of {table} came after the recorder was closed")
-        self._rows[table].extend(rows)
+            raise RuntimeError(f"{len(piece)} rows of {table} came after the recorder was closed")
+        if len(piece):
+            self._pieces[table].append(piece)
 
     def _flush(self) -> None:
         # All tables are taken at one moment and written in the order of TABLES, so that a crash
         # cannot leave an episode's row without its steps and seats.
         with self._adding:
-            taken, self._rows = self._rows, _no_rows()
-            seats = taken["seats"]
-            taken["seats"] = [row for row in seats if row["episode_id"] in self._ended]
-            # The others wait for their episode's row, which was not taken yet.
-            self._rows["seats"] = [row for row in seats if row["episode_id"] not in self._ended]
+            taken, self._pieces = self._pieces, _nothing()
+            taken["seats"], self._pieces["seats"] = self._complete(taken["seats"])
         try:
             self._guard()
             for one in self._writers:
-                if rows := taken[one.table]:
-                    fitting = to_fitting_table(rows, one.table, TABLES[one.table])
+                if pieces := taken[one.table]:
+                    fitting = _one_table(pieces, one.table)
                     if fitting.num_rows:
                         one.append(fitting, self._clock())
                     taken[one.table] = []
         except OSError as error:
-            waiting = sum(map(len, taken.values()))
+            waiting = sum(len(piece) for pieces in taken.values() for piece in pieces)
             raise NotWritten(self.storage.place, error, waiting) from error
         finally:
             with self._adding:
-                for table, rows in taken.items():
-                    self._rows[table][:0] = rows
+                for table, pieces in taken.items():
+                    self._pieces[table][:0] = pieces
+
+    def _complete(self, seats: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+        """Those of `seats` whose episode's row was taken, and the others, which wait for it.
+
+        What was packed came together with its episodes.
+        """
+        whole: list[Piece] = []
+        early: list[Piece] = []
+        for piece in seats:
+            if isinstance(piece, pa.RecordBatch):
+                whole.append(piece)
+            else:
+                whole.append([row for row in piece if row["episode_id"] in self._ended])
+                early.append([row for row in piece if row["episode_id"] not in self._ended])
+        return [one for one in whole if len(one)], [one for one in early if len(one)]
 
     def _promote(self, writers: Sequence[TableWriter]) -> None:
         try:
@@ -193,5 +246,17 @@ class Recorder:
             raise NotWritten(self.storage.place, error, self.waiting) from error
 
 
-def _no_rows() -> dict[str, list[Row]]:
+def _nothing() -> dict[str, list[Piece]]:
     return {table: [] for table in TABLES}
+
+
+def _one_table(pieces: Sequence[Piece], table: str) -> pa.Table:
+    """All rows of `pieces`, in order, as one table of one chunk."""
+    parts = []
+    for packed, some in groupby(pieces, lambda piece: isinstance(piece, pa.RecordBatch)):
+        if packed:
+            parts.append(pa.Table.from_batches(some))
+        else:
+            rows = list(chain.from_iterable(some))
+            parts.append(to_fitting_table(rows, table, TABLES[table]))
+    return pa.concat_tables(parts).combine_chunks()

@@ -12,10 +12,10 @@ import time
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
-from runner.cluster import Crew, Node, Replica
+from runner.cluster import Crew, Node, Parcel, Replica
 from runner.episode import EpisodeSpec, Status
 from runner.errors import RunFailed
-from runner.record import NotWritten
+from runner.record import NotWritten, Packed
 from runner.run.board import Board
 from runner.run.fleet import Fleet
 from runner.run.hands import Hands
@@ -23,7 +23,7 @@ from runner.run.outbox import Outbox, Steps
 from runner.run.plan import Plan
 from runner.run.playing import Playing
 from runner.run.pools import Pools
-from runner.run.traffic import answered, call_of
+from runner.run.traffic import call_of
 from runner.scheduler import (
     Action,
     Calls,
@@ -47,7 +47,7 @@ from runner.scheduler import (
     Submit,
     WorkerDown,
 )
-from runner.worker import Play, Report, Reroute, Result
+from runner.worker import Play, Reroute, Result
 from runner.worker.rows import Row, identity
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,11 @@ class Rows(Protocol):
     """Where rows go and come from: the recorder."""
 
     def add(self, table: str, rows: Sequence[Row]) -> None: ...
+    def add_packed(self, rows: Packed) -> None: ...
     def end(self, episode: Row, seats: Sequence[Row]) -> bool: ...
+    def end_packed(
+        self, episodes: Packed, seats: Packed, known: Mapping[str, Mapping[str, Any]]
+    ) -> Sequence[str]: ...
     def flush(self) -> None: ...
     def steps(self, of: Collection[str], columns: Sequence[str]) -> Steps: ...
 
@@ -252,8 +256,11 @@ class Driver:
         """Write the rows of those set aside. Raises RunFailed when there is nothing but them."""
         if self._set_aside and not self.board.ended:
             raise self._outage()
-        for row in self._set_aside.values():
-            self._end(row, [])
+        for episode, row in self._set_aside.items():
+            row["gpu_seconds"] = self._meter.take(episode, time.monotonic())
+            row["server_id"] = self._leave(episode)
+            if self._rows.end(row, []):
+                self._count(episode, Status(row["status"]), row["error"])
         self.board.set_aside = 0
 
     def _outage(self) -> RunFailed:
@@ -287,18 +294,21 @@ class Driver:
                     self.board.note("Results are written again; nothing was lost.")
                 failing_since = None
 
-    def take(self, report: Report) -> None:
+    def take(self, report: Parcel) -> None:
         """Record what a worker reports."""
-        self._rows.add("steps", report.steps)
-        if steps := answered(report.steps):
+        self._rows.add_packed(report.steps)
+        if steps := report.answered:
             for step in steps:
                 model = self.board.servers[step["server_id"]].model
                 self.board.traffic.note(step, model)
             self.observe(Calls(tuple(map(call_of, steps))))
         if report.out:
             self.observe(SeatsOut(tuple(report.out)))
-        for result in report.results:
-            self._ended_attempt(result)
+        if report.ended:
+            self._end_all(report)
+            self.observe(Ended(tuple(report.ended)))
+        for result in report.failed:
+            self._attempt_failed(result)
         for server, reason in report.failures.items():
             self._fleet.suspect(server, reason)
 
@@ -314,32 +324,37 @@ class Driver:
         """Write down what the servers are doing."""
         self._rows.add("servers", rows)
 
-    def _ended_attempt(self, result: Result) -> None:
-        if result.status is not Status.infra_error:
-            self._set_aside_in_a_row = 0
-            self._end(result.episode_row, result.seat_rows)
-            self.observe(Ended((result.episode,)))
-            return
+    def _end_all(self, report: Parcel) -> None:
+        """Record the ends that a worker reports, each once."""
+        self._set_aside_in_a_row = 0
+        now = time.monotonic()
+        known: dict[str, dict[str, Any]] = {
+            "gpu_seconds": {name: self._meter.take(name, now) for name in report.ended},
+            "server_id": {name: self._leave(name) for name in report.ended},
+        }
+        before = set(self._rows.end_packed(report.episodes, report.seats, known))
+        for episode, status in report.ended.items():
+            if episode in before:
+                log.error("episode %s was reported ended twice; the first end stands", episode)
+            else:
+                self._count(episode, status, report.errors.get(episode, ""))
+
+    def _attempt_failed(self, result: Result) -> None:
         if result.diverged and self.plan.config.resume.on_divergence == "restart":
             self._outbox.forget(result.episode)
-        self._failed[result.episode] = result.episode_row
+        self._failed[result.episode] = row = result.episode_row
         self._meter.leave(result.episode, time.monotonic())
         self.board.retried += 1
-        row = result.episode_row
         self.board.fail("retried", row["index"], row["error"])
         self.observe(Failed(result.episode))
 
-    def _end(self, row: Row, seats: list[Row]) -> None:
-        """Record one episode's end, once."""
-        episode = row["episode_id"]
-        lease = self._leases.pop(episode, None)
-        row["gpu_seconds"] = self._meter.take(episode, time.monotonic())
-        row["server_id"] = next(iter(lease.servers.values()), None) if lease else None
+    def _leave(self, episode: str) -> str | None:
+        """Forget an episode that has ended. Returns the first of its servers, if it had one."""
         self._failed.pop(episode, None)
-        if not self._rows.end(row, seats):
-            log.error("episode %s was reported ended twice; the first end stands", episode)
-            return
-        status = Status(row["status"])
+        lease = self._leases.pop(episode, None)
+        return next(iter(lease.servers.values()), None) if lease else None
+
+    def _count(self, episode: str, status: Status, error: str) -> None:
         self.board.ended[status] += 1
         if status in (Status.game_error, Status.model_fault, Status.infra_error):
-            self.board.fail(status, row["index"], row["error"])
+            self.board.fail(status, self._specs[episode].index, error)

@@ -8,11 +8,11 @@ import time
 from functools import partial
 from typing import Protocol
 
-from runner.cluster import ActorDied, Crew, WorkerHandle, aside
+from runner.cluster import ActorDied, Crew, Parcel, WorkerHandle, aside
 from runner.errors import RunFailed, RunnerError
 from runner.run.board import Board
 from runner.scheduler import Event, WorkerDown, WorkerUp
-from runner.worker import Job, Report
+from runner.worker import Job
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Listener(Protocol):
     """Who hears of workers: the driver."""
 
     def observe(self, event: Event) -> None: ...
-    def take(self, report: Report) -> None: ...
+    def take(self, report: Parcel) -> None: ...
 
 
 class Hands:
@@ -112,14 +112,14 @@ class Hands:
                 up = True
                 self._listener.observe(WorkerUp(worker.worker_id, self._slots))
 
-    async def _collect(self, worker: WorkerHandle, wait_s: float) -> Report:
+    async def _collect(self, worker: WorkerHandle, wait_s: float) -> Parcel:
         return await worker.collect(wait_s, self._heard.get(worker.worker_id, 0))
 
-    def _take(self, worker_id: str, report: Report) -> bool:
+    def _take(self, worker_id: str, report: Parcel) -> bool:
         """Hand on what a worker reports, once; whether there was anything."""
         self._board.progress[worker_id] = report.progress
         if report.number == self._heard.get(worker_id):
             return False
         self._heard[worker_id] = report.number
         self._listener.take(report)
-        return bool(report.steps or report.results)
+        return not report.empty

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runner.scheduler import Call
@@ -81,11 +80,6 @@ class Traffic:
             waits.queue.add(step["queue_s"])
         if step["first_token_s"] is not None:
             waits.first_token.add(step["first_token_s"])
-
-
-def answered(steps: Iterable[Row]) -> list[Row]:
-    """The steps that a server answered; a baseline player needs none."""
-    return [step for step in steps if step["server_id"]]
 
 
 def call_of(step: Row) -> Call:

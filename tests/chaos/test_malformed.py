@@ -17,6 +17,7 @@ from aiohttp import web
 from games.werewolf import Werewolf
 from runner import Game, Outcome, Table
 from runner.audit import audit
+from runner.cluster import parcel
 from runner.config import Calls, Limits, ModelConfig
 from runner.episode import EpisodeSpec, episode_specs
 from runner.record import TABLES, Recorder, manifest, storage_at
@@ -89,9 +90,13 @@ async def played(path: str, api: Babel, url: str, recorder: Recorder, seed: int)
     while live:
         report = await worker.collect(1.0, number)
         number = report.number
-        recorder.add("steps", report.steps)
-        for result in report.results:
-            assert recorder.end(full(result.episode_row), result.seat_rows)
+        sent = parcel(report)
+        recorder.add_packed(sent.steps)
+        known = {
+            "gpu_seconds": dict.fromkeys(sent.ended, 0.0),
+            "server_id": dict.fromkeys(sent.ended, "server-0"),
+        }
+        assert not recorder.end_packed(sent.episodes, sent.seats, known)
         results += report.results
         live -= len(report.results)
         if api.replies < REPLIES and report.results:
@@ -99,11 +104,6 @@ async def played(path: str, api: Babel, url: str, recorder: Recorder, seed: int)
             live += len(report.results)
     await worker.stop()
     return results
-
-
-def full(row: dict[str, Any]) -> dict[str, Any]:
-    """With what the driver fills in."""
-    return {**row, "gpu_seconds": 0.0, "server_id": "server-0"}
 
 
 @pytest.mark.timeout(280)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from runner.episode import Status
 from runner.errors import RunFailed
-from runner.record import TABLES, Recorder, read, storage_at
+from runner.record import TABLES, Recorder, pack, read, storage_at
 from runner.record.journal import Survey
 from runner.record.sample import episode, row, seat, step
 from runner.record.storage import RemoteStorage
@@ -115,9 +115,15 @@ def script(storage: CrashingStorage, flushed: list[int], ended: list[int]) -> No
     for round_ in range(3):
         for _ in range(2):
             rows = [step(f"e{round_}", number + n) for n in range(2)]
-            recorder.add("steps", rows)
-            recorder.add("seats", [seat(f"e{round_}-{number}")])
-            recorder.add("episodes", [episode(f"e{round_}-{number}", index=number)])
+            ends = [episode(f"e{round_}-{number}", index=number)]
+            seats = [seat(f"e{round_}-{number}")]
+            if round_ % 2:
+                recorder.add("steps", rows)
+                recorder.add("seats", seats)
+                recorder.add("episodes", ends)
+            else:
+                recorder.add_packed(pack(rows, "steps"))
+                recorder.end_packed(pack(ends, "episodes"), pack(seats, "seats"), {})
             recorder.flush()
             flushed += [r["ordinal"] for r in rows]
             ended.append(number)

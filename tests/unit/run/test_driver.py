@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 
 from runner import Game, Outcome, Table
-from runner.cluster import ActorDied, Node, Replica, ServerInfo, place
+from runner.cluster import ActorDied, Node, Parcel, Replica, ServerInfo, parcel, place
 from runner.config import GameConfig, LlamaCppEngine, ModelConfig, RunConfig
 from runner.engine import EngineStats
 from runner.episode import EpisodeSpec, Status, episode_specs
 from runner.errors import EngineError, RunFailed
+from runner.record import Packed
+from runner.record.sample import episode
 from runner.run.driver import Driver
 from runner.run.plan import Plan
 from runner.scheduler import SlotScheduler
-from runner.worker import Job, Report, ServerAddress, Worker
+from runner.worker import Job, Progress, Report, Result, ServerAddress, Tally, Worker
 
 
 class Quick(Game):
@@ -95,6 +97,16 @@ class Recorded:
         self.ends[episode["episode_id"]] = episode
         return True
 
+    def add_packed(self, rows: Packed) -> None:
+        self.add(rows.table, rows.batch().to_pylist())
+
+    def end_packed(self, episodes: Packed, seats: Packed, known: Any) -> list[str]:
+        return [
+            row["episode_id"]
+            for row in episodes.batch().to_pylist()
+            if not self.end(row | {c: known[c][row["episode_id"]] for c in known}, ())
+        ]
+
     def flush(self) -> None: ...
 
     def steps(self, of: Collection[str], columns: Sequence[str]) -> Recorded:
@@ -132,10 +144,10 @@ class Hand:
     async def deliver(self, orders: Any) -> None:
         await self._remote(self.worker.deliver(orders))
 
-    async def collect(self, wait_s: float, ack: int) -> Report:
+    async def collect(self, wait_s: float, ack: int) -> Parcel:
         report: Report = await self._remote(self.worker.collect(wait_s, ack))
         await asyncio.sleep(0.01)  # on its way back
-        return report
+        return parcel(report)
 
     async def halt(self) -> None:
         await self._remote(self.worker.stop())
@@ -252,6 +264,18 @@ async def test_every_episode_ends_once(crew: FakeCrew) -> None:
     assert rows.ends.keys() == {spec.id for spec in specs}
     assert driver.left == 0
     assert len(rows.rows["steps"]) == 50
+
+
+async def test_an_end_that_is_reported_twice_counts_once(crew: FakeCrew) -> None:
+    driver, rows, specs = driver_of(crew, "Quick", 3)
+    await driver.play(workers=1)
+    first = dict(rows.ends)
+    again = Result(specs[1].id, Status.game_error, episode(specs[1].id, error="late"), [])
+    driver.take(parcel(Report(99, Progress(0, Tally()), [], [again], [], {})))
+    assert driver.board.ended == {Status.finished: 3}
+    assert driver.left == 0
+    assert rows.ends == first
+    await driver.stop()
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.06, 0.11])
@@ -380,7 +404,7 @@ async def test_a_worker_that_never_starts_is_replaced(
     def hire_stillborn(index: int, job: Job, *, life: int) -> Hand:
         hand = hire(index, job, life=life)
 
-        async def collect(wait_s: float, ack: int) -> Report:
+        async def collect(wait_s: float, ack: int) -> Parcel:
             await hand.dead.wait()  # as an actor whose process hangs before it answers
             raise ActorDied("killed")
 

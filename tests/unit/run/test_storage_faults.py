@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from test_driver import FakeCrew, HalfHeldUp, crew, driver_of  # noqa: F401  # a fixture
 
 from runner.config import Record
-from runner.record import Lease, LeaseLost, NotWritten, Recorder, acquire, read
+from runner.record import Lease, LeaseLost, NotWritten, Packed, Recorder, acquire, read
 from runner.record import lease as lease_module
 from runner.record.storage import RemoteStorage
 from runner.run.driver import Driver
@@ -46,6 +46,12 @@ class Disk:
     def end(self, episode: dict[str, Any], seats: Any) -> bool:
         self.ends.add(episode["episode_id"])
         return True
+
+    def add_packed(self, rows: Packed) -> None: ...
+
+    def end_packed(self, episodes: Packed, seats: Packed, known: Any) -> list[str]:
+        self.ends |= set(known["server_id"])
+        return []
 
     def flush(self) -> None:
         self.flushes += 1
