@@ -22,7 +22,7 @@ from benchmarks.setup import plan_of
 from runner.config import ModelConfig
 from runner.episode import EpisodeSpec
 from runner.game import Reply, Request
-from runner.record import Recorder
+from runner.record import Recorder, pack
 from runner.worker import Job, Play, Result, ServerAddress, Worker, collect_seldom
 from runner.worker.calls import Caller
 from runner.worker.route import Route
@@ -135,12 +135,13 @@ async def played(
 
 def recording(
     steps: list[dict[str, Any]], results: list[Result], seconds: int
-) -> tuple[float, float]:
-    """What `Recorder` takes at `PER_S` replies a second, as shares of one core: of the event loop,
-    which everything else waits for, and of the thread beside it."""
+) -> tuple[float, float, float]:
+    """What recording takes at `PER_S` replies a second, as shares of one core: of the driver's
+    event loop, which everything else waits for, of the thread beside it, and of workers, that pack.
+    """
     gc.unfreeze()  # a driver's collector is as Python has it
     gc.set_threshold(*_USUAL)
-    loop = beside = 0.0
+    loop = beside = packing = 0.0
     ends = max(1, len(results) * PER_S // max(1, len(steps)))
     with tempfile.TemporaryDirectory() as scratch:
         now = [0.0]
@@ -148,12 +149,23 @@ def recording(
         for second in range(seconds):
             now[0] += 1.0
             at = second * PER_S % (len(steps) - PER_S)
-            rows = [dict(row) for row in steps[at : at + PER_S]]  # fresh, as from a report
             over = [_end(result, f"{second}-{i}") for i, result in enumerate(results[:ends])]
+            names = [row["episode_id"] for row, _ in over]
             begun = time.process_time()
-            recorder.add("steps", rows)
-            for row, seats in over:
-                recorder.end(row, seats)
+            packed = pack(steps[at : at + PER_S], "steps")
+            episodes = pack([row for row, _ in over], "episodes")
+            seats = pack([row for _, of in over for row in of], "seats")
+            packing += time.process_time() - begun
+            begun = time.process_time()
+            recorder.add_packed(packed)
+            recorder.end_packed(
+                episodes,
+                seats,
+                {
+                    "gpu_seconds": dict.fromkeys(names, 0.0),
+                    "server_id": dict.fromkeys(names, "server-0"),
+                },
+            )
             loop += time.process_time() - begun
             begun = time.process_time()
             recorder.flush()
@@ -161,11 +173,11 @@ def recording(
         begun = time.process_time()
         recorder.close()
         beside += time.process_time() - begun
-    return loop / seconds, beside / seconds
+    return loop / seconds, beside / seconds, packing / seconds
 
 
 def _end(result: Result, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    row = {**result.episode_row, "episode_id": name, "gpu_seconds": 0.0, "server_id": "server-0"}
+    row = {**result.episode_row, "episode_id": name}
     return row, [{**seat, "episode_id": name} for seat in result.seat_rows]
 
 
@@ -189,12 +201,13 @@ def main() -> None:
         for step in steps:
             own.setdefault(step["episode_id"], []).append(step)
         if game == "werewolf":
-            loop, beside = recording(steps, results, options.seconds)
+            loop, beside, packing = recording(steps, results, options.seconds)
             at = f"recording {PER_S:,} replies a second"
             report.add(
                 f"{at}: of the event loop's time", f"{100 * loop:.2f} %", f"< {GATE_SHARE:g} %"
             )
             report.add(f"{at}: of a core, beside it", f"{100 * beside:.2f} %", "")
+            report.add(f"{at}: packing, of the workers' time", f"{100 * packing:.2f} %", "")
         rates = []
         for _ in range(options.repeats):
             if options.profile:
