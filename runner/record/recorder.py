@@ -15,7 +15,7 @@ from typing import Any
 
 from runner.errors import RunFailed
 from runner.record import journal
-from runner.record.convert import Row, check_rows, to_fitting_table
+from runner.record.convert import Row, check_rows, to_fitting_tables
 from runner.record.recovery import recover
 from runner.record.schema import TABLES
 from runner.record.storage import Storage, storage_at
@@ -173,9 +173,7 @@ class Recorder:
             self._guard()
             for one in self._writers:
                 if rows := taken[one.table]:
-                    fitting = to_fitting_table(rows, one.table, TABLES[one.table])
-                    if fitting.num_rows:
-                        one.append(fitting, self._clock())
+                    one.append(to_fitting_tables(rows, one.table), self._clock())
                     taken[one.table] = []
         except OSError as error:
             waiting = sum(map(len, taken.values()))
