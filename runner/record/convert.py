@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 _CHECKSUM = struct.Struct("<4sI")
 _MAGIC = b"rows"
 _AT_ONCE = 1000
-"""Rows that are Arrow's at one time on their way to the disk. All of a flush at once take three times
-the memory, and longer: they do not stay in the processor's caches."""
+"""Rows that are turned into Arrow at one time on their way to the disk. All of a flush at once take
+three times the memory, and longer: they do not stay in the processor's caches."""
 _END = 8
 """Bytes at the end of a parquet file: the size of its footer, and a magic word."""
 
