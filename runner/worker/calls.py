@@ -30,7 +30,7 @@ _CLOSES = 16
 
 
 def client_class() -> type[OpenAIClient]:
-    """The client, imported now: half a second and 20 MiB that only those pay who make calls.
+    """The client, imported now: 0.25 s and 20 MiB that only those pay who make calls.
 
     The driver imports this module too, for what passes between it and its workers.
     """
