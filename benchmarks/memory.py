@@ -125,6 +125,7 @@ def main() -> None:
     empty = before.rss if before else 0.0
     report.notes.append(
         "RSS counts shared libraries whole in each process, PSS by share; the gate is read as PSS. "
+        "Other Rays on the machine take their share of it: beside them PSS is lower. "
         f"Worker alone: {empty:.0f} MiB before its first episode, {live:,} live at the most."
         + (f" Simulated: {options.latency:g} s per reply." if options.simulated else "")
     )

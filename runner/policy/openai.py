@@ -20,6 +20,7 @@ from runner.config import Sampling
 from runner.errors import LimitReached, RunnerError
 from runner.game import Kind, Reply, Request
 from runner.game.vectors import floats, pack
+from runner.policy.failed import CallFailed
 
 _CONNECT_S = 10.0
 """Longest wait for a connection: a host that is gone without a word costs no whole timeout."""
@@ -31,16 +32,6 @@ _TOO_LONG = ("context", "too long", "longer than", "exceeds the maximum allowed 
 _BLANK = "-"
 """Sent for a text without a visible character, which servers refuse to embed."""
 _COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-
-class CallFailed(RunnerError):
-    """One model call failed below the model: network, server or rate limit."""
-
-    def __init__(self, reason: str, *, retryable: bool, server_gone: bool = False) -> None:
-        """`server_gone`: nobody listens there; worth a look at the server's health."""
-        super().__init__(reason)
-        self.retryable = retryable
-        self.server_gone = server_gone
 
 
 class OpenAIClient:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 _CHECKSUM = struct.Struct("<4sI")
 _MAGIC = b"rows"
+_AT_ONCE = 1000
+"""Rows that are turned into Arrow at one time on their way to the disk. All of a flush at once take
+three times the memory, and longer: they do not stay in the processor's caches."""
 _END = 8
 """Bytes at the end of a parquet file: the size of its footer, and a magic word."""
 
@@ -63,8 +66,18 @@ def check_rows(rows: Iterable[Row], table: str) -> None:
             raise ValueError(f"a row of table {table} has no value in column {name!r}")
 
 
-def to_fitting_table(rows: Sequence[Row], table: str, schema: pa.Schema) -> pa.Table:
-    """`rows` as an Arrow table, less those with a value that cannot be bent: these are logged."""
+def to_fitting_tables(rows: Sequence[Row], table: str) -> Iterator[pa.Table]:
+    """`rows` as Arrow tables of `_AT_ONCE` rows, each made when it is asked for.
+
+    Rows with a value that cannot be bent are left out and logged; a table without rows too.
+    """
+    for begin in range(0, len(rows), _AT_ONCE):
+        made = _fitting(rows[begin : begin + _AT_ONCE], table, TABLES[table])
+        if made.num_rows:
+            yield made
+
+
+def _fitting(rows: Sequence[Row], table: str, schema: pa.Schema) -> pa.Table:
     try:
         return to_table(rows, schema)
     except _UNFIT:
@@ -191,18 +204,23 @@ def _footer_size(end: bytes) -> int:
     return int.from_bytes(end[:4], "little")
 
 
-def to_arrow_file(table: pa.Table) -> pa.Buffer:
-    """A tail segment's bytes: quick to write, and its end shows whether it is whole.
+def to_arrow_file(tables: Iterable[pa.Table], schema: pa.Schema) -> tuple[pa.Buffer, int]:
+    """A tail segment's bytes, and how many its rows take as Arrow has them.
 
+    It is quick to write, and its end shows whether it is whole.
     Arrow does not check what it reads and would crash over a damaged file, so a checksum follows.
     """
     sink = pa.BufferOutputStream()
     # It lives for half a minute: what counts is the time that packing and unpacking take.
     options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
+    rows_bytes = 0
+    with pa.ipc.new_file(sink, schema, options=options) as writer:
+        for table in tables:
+            writer.write_table(table)
+            rows_bytes += table.nbytes
     whole = sink.getvalue()
-    return pa.py_buffer(bytes(whole) + _CHECKSUM.pack(_MAGIC, zlib.crc32(whole)))
+    checksum = _CHECKSUM.pack(_MAGIC, zlib.crc32(whole))
+    return pa.py_buffer(b"".join([whole, checksum])), rows_bytes
 
 
 def from_arrow_file(data: pa.Buffer) -> pa.Table:

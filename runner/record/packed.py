@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from runner.record.convert import Row, check_rows, to_fitting_table
+from runner.record.convert import Row, check_rows, to_fitting_tables
 from runner.record.schema import TABLES
 
 _FORMS = {table: zlib.crc32(schema.serialize()) for table, schema in TABLES.items()}
@@ -52,8 +52,8 @@ def pack(rows: Sequence[Row], table: str) -> Packed:
     Raises ValueError for a row that does not have the columns of `table`.
     """
     check_rows(rows, table)
-    fitting = to_fitting_table(rows, table, TABLES[table])
-    if not fitting.num_rows:
+    parts = list(to_fitting_tables(rows, table))
+    if not parts:
         return Packed(table, 0, b"", _FORMS[table])
-    (batch,) = fitting.combine_chunks().to_batches()
+    (batch,) = pa.concat_tables(parts).combine_chunks().to_batches()
     return Packed(table, batch.num_rows, batch.serialize().to_pybytes(), _FORMS[table])

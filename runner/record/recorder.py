@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from runner.errors import RunFailed
 from runner.record import journal
-from runner.record.convert import Row, check_rows, filled, to_fitting_table
+from runner.record.convert import Row, check_rows, filled, to_fitting_tables
 from runner.record.packed import Packed
 from runner.record.recovery import recover
 from runner.record.schema import TABLES
@@ -211,9 +211,7 @@ class Recorder:
             self._guard()
             for one in self._writers:
                 if pieces := taken[one.table]:
-                    fitting = _one_table(pieces, one.table)
-                    if fitting.num_rows:
-                        one.append(fitting, self._clock())
+                    one.append(_tables(pieces, one.table), self._clock())
                     taken[one.table] = []
         except OSError as error:
             waiting = sum(len(piece) for pieces in taken.values() for piece in pieces)
@@ -250,13 +248,10 @@ def _nothing() -> dict[str, list[Piece]]:
     return {table: [] for table in TABLES}
 
 
-def _one_table(pieces: Sequence[Piece], table: str) -> pa.Table:
-    """All rows of `pieces`, in order, as one table of one chunk."""
-    parts = []
+def _tables(pieces: Sequence[Piece], table: str) -> Iterator[pa.Table]:
+    """All rows of `pieces`, in order."""
     for packed, some in groupby(pieces, lambda piece: isinstance(piece, pa.RecordBatch)):
         if packed:
-            parts.append(pa.Table.from_batches(some))
+            yield pa.Table.from_batches(some)
         else:
-            rows = list(chain.from_iterable(some))
-            parts.append(to_fitting_table(rows, table, TABLES[table]))
-    return pa.concat_tables(parts).combine_chunks()
+            yield from to_fitting_tables(list(chain.from_iterable(some)), table)

@@ -6,6 +6,7 @@ failed is done again under the same name, in case it had come through after all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -60,11 +61,17 @@ class TableWriter:
             empty = segment(self.table, self.writer, 0, 0)
             self.storage.put(empty.path, to_parquet(TABLES[self.table].empty_table()))
 
-    def append(self, rows: pa.Table, now: float) -> None:
-        """Put `rows` on the disk as a tail. Raises OSError, and then may be called again."""
+    def append(self, parts: Iterable[pa.Table], now: float) -> None:
+        """Put the rows of `parts`, if there are any, on the disk as one tail.
+
+        Raises OSError, and then may be called again.
+        """
+        data, rows_bytes = to_arrow_file(parts, TABLES[self.table])
+        if not rows_bytes:
+            return
         tail = Tail(self.table, self.writer, self._next)
-        self.storage.put(tail.path, to_arrow_file(rows))
-        self._tails.append(_Written(tail, rows.nbytes, now))
+        self.storage.put(tail.path, data)
+        self._tails.append(_Written(tail, rows_bytes, now))
         self._next += 1
 
     def due(self, now: float) -> bool:

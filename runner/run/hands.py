@@ -108,6 +108,7 @@ class Hands:
                 continue
             silences = 0
             self._take(worker.worker_id, report)
+            del report  # while the next one is awaited its rows are written, and can go
             if not up:
                 up = True
                 self._listener.observe(WorkerUp(worker.worker_id, self._slots))

@@ -24,7 +24,7 @@ from runner.episode import EpisodeSpec, Status
 from runner.errors import InfraError, LimitReached, ModelFault
 from runner.game import Layout, Outcome, Table
 from runner.game.registry import load_game
-from runner.worker.calls import Caller
+from runner.worker.calls import Caller, client_class
 from runner.worker.job import Job, ServerAddress
 from runner.worker.outcome import checked, game_error
 from runner.worker.players import Players, Tally
@@ -129,6 +129,8 @@ class Worker:
         self._job = job
         self._game = load_game(job.game_path)
         self._rules = check(self._game.Rules, job.rules, "games.rules")
+        if job.models:
+            client_class()  # no call is to wait for the import
         self._caller = Caller(job.calls, self._note_failure)
         self._pool = ServerPool(job.router) if job.router is not None else None
         self._live: dict[str, _Attempt] = {}

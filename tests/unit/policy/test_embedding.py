@@ -14,7 +14,8 @@ from runner.game import Kind, Message, Prompt, Request
 from runner.game.vectors import pack, unpack
 from runner.policy import HashingEmbedder
 from runner.policy.embedder import hashed
-from runner.policy.openai import CallFailed, chat_body, embed_body, read_reply, read_vectors
+from runner.policy.failed import CallFailed
+from runner.policy.openai import chat_body, embed_body, read_reply, read_vectors
 
 
 def request(*texts: str, kind: Kind = Kind.embed) -> Request:

@@ -11,8 +11,8 @@ import pytest
 
 from runner.config import Sampling
 from runner.errors import LimitReached
+from runner.policy.failed import CallFailed
 from runner.policy.openai import (
-    CallFailed,
     OpenAIClient,
     _status_failure,
     chat_body,
