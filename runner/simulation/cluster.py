@@ -38,7 +38,8 @@ from runner.simulation.episode import Ask, Turn
 from runner.simulation.finding import End, Finding
 from runner.simulation.playing import Playing
 from runner.simulation.samples import Samples
-from runner.simulation.site import Fault, Router, Site
+from runner.simulation.site import Address, Fault, Router, Site
+from runner.worker.sessions import Sessions
 
 MODEL = "model"
 CLIENT_S = 0.002
@@ -65,6 +66,7 @@ class Cluster:
         `worker_slots`: most episodes at once.
         """
         self._sites = {f"server-{i}": site for i, site in enumerate(sites)}
+        self._addresses = {n: Address(n, site.sessions) for n, site in self._sites.items()}
         self._scheduler = scheduler
         self._router = router
         self._sessions = router is None and all(site.sessions for site in sites)
@@ -188,8 +190,8 @@ class Cluster:
         match action:
             case Start(lease):
                 spec = self._specs[int(lease.episode[1:])]
-                episode = Playing(spec, self._play(spec.index), dict(lease.servers))
-                self._episodes[lease.episode] = episode
+                episode = self._begin(spec)
+                episode.servers = dict(lease.servers)
                 self._count_held(1)
                 self._go_on(episode)
             case Move(lease):
@@ -198,14 +200,24 @@ class Cluster:
                 self._paused += 1
                 self._count_held(-1)
                 self._episodes[name].servers = {}
-                self._close(self._episodes[name])
+                self._episodes[name].sessions.keep(())
+
+    def _begin(self, spec: EpisodeSpec) -> Playing:
+        def out(seat: str) -> None:
+            episode.forget(seat)
+            self._out.append((spec.id, seat))
+
+        close = self._close_session if self._sessions else None
+        episode = Playing(spec, self._play(spec.index), Sessions(spec.id, close, out))
+        self._episodes[spec.id] = episode
+        return episode
 
     def _moved(self, lease: Lease) -> None:
         episode = self._episodes[lease.episode]
         if not episode.servers:
             self._count_held(1)
         episode.servers = dict(lease.servers)
-        self._close(episode, keep=episode.servers.get(MODEL))
+        episode.sessions.keep([self._addresses[name] for name in episode.servers.values()])
         self._send_waiting(episode)
 
     def _go_on(self, episode: Playing) -> None:
@@ -216,19 +228,10 @@ class Cluster:
             return
         episode.asked = len(turn.asks)
         episode.waiting.extend(turn.asks)
-        self._take_out(episode, turn)
+        episode.sessions.dead = lambda: turn.out
+        episode.sessions.look_for_dead()  # now; a worker does when it calls, after `think_s`
         delay = CLIENT_S + turn.think_s
         self._agenda.at(self._now + delay, lambda: self._send_waiting(episode))
-
-    def _take_out(self, episode: Playing, turn: Turn) -> None:
-        """As `runner.worker.sessions` does."""
-        for seat in turn.out:
-            if self._sessions and seat not in episode.told:
-                episode.told.add(seat)
-                self._out.append((episode.spec.id, seat))
-                if seat in episode.open:
-                    episode.sent.pop((episode.open[seat], seat), None)
-                    self._close_one(episode, seat)
 
     def _send_waiting(self, episode: Playing) -> None:
         waiting, episode.waiting = episode.waiting, []
@@ -257,8 +260,6 @@ class Cluster:
         server = self._servers[name]
         call_id = f"{episode.spec.id}:{next(self._number)}"
         episode.flying[call_id] = (name, ask)
-        episode.open[ask.seat] = name
-        episode.told.discard(ask.seat)
         call = ServerCall(
             call_id,
             ask.prompt,
@@ -266,7 +267,7 @@ class Cluster:
             ask.max_tokens,
             (ask.output,),
             ask.output[1],
-            session=_session(episode, ask.seat) if self._sessions else "",
+            session=episode.sessions.call(self._addresses[name], ask.seat),
             priority=-episode.spec.index,
         )
         server.submit(call, self._now)
@@ -293,6 +294,7 @@ class Cluster:
             )
         )
         episode.answered(name, ask)
+        episode.sessions.answered(self._addresses[name], ask.seat)
         for key, value in (
             ("calls", 1),
             ("prompt", ask.prompt_tokens),
@@ -312,7 +314,7 @@ class Cluster:
         self._ends.append(End(self._now, self._held_s))
         if episode.servers:
             self._count_held(-1)
-        self._close(episode)
+        episode.sessions.close()
         self._report()  # it is heard of after what it said
         self._tell(Ended(episode.spec.id))
 
@@ -325,15 +327,10 @@ class Cluster:
         if out:
             self._tell(SeatsOut(tuple(out)))
 
-    def _close(self, episode: Playing, keep: str | None = None) -> None:
-        """The episode has nothing more to ask of any server but `keep`."""
-        for seat in [seat for seat, name in episode.open.items() if name != keep]:
-            self._close_one(episode, seat)
-
-    def _close_one(self, episode: Playing, seat: str) -> None:
-        server = self._servers.get(episode.open.pop(seat))
+    def _close_session(self, address: Address, session: str) -> None:
+        server = self._servers.get(address.name)
         if server is not None:
-            server.close_session(_session(episode, seat), self._now)
+            server.close_session(session, self._now)
 
     @property
     def _held_s(self) -> float:
@@ -360,7 +357,3 @@ class Cluster:
             concurrency=self._held_s / max(self._now, 1e-9) / len(self._sites),
             **self._count,
         )
-
-
-def _session(episode: Playing, seat: str) -> str:
-    return f"{episode.spec.id}/{seat}"
