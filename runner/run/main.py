@@ -31,7 +31,7 @@ from runner.cluster import (
 from runner.config import RunConfig, plain
 from runner.engine import prepare, version
 from runner.episode import ENDED_WELL
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunFailed, RunnerError, Unreadable, UsageError
 from runner.game.registry import load_game
 from runner.record import (
     Lease,
@@ -71,8 +71,9 @@ def run(
 
     `words` are kept for a later command in the same run directory.
 
-    `sweep` is the job's number in a multirun. Raises UsageError before anything starts, RunFailed
-    when the run cannot go on; the run directory can then be continued.
+    `sweep` is the job's number in a multirun. Raises UsageError, or Unreadable for a damaged run
+    directory, before anything starts; RunFailed when the run cannot go on, and the run directory
+    can then be continued.
     """
     plan = make_plan(config, sweep)
     terminal = Terminal(config.output.display, json=config.output.json)
@@ -114,13 +115,7 @@ def _preview(plan: Plan, terminal: Terminal) -> int:
 
 def recorded_words(run_dir: str) -> list[str] | None:
     """The words that an earlier run in `run_dir` was started with; None if there was none."""
-    try:
-        earlier = manifest.load(storage_at(run_dir))
-    except PermissionError as error:
-        raise UsageError(
-            f"Cannot read {run_dir}: {error.strerror}. Choose another place with run_dir=… or "
-            "change its permissions."
-        ) from error
+    earlier = manifest.load(storage_at(run_dir))
     return list(earlier.config.get("words", [])) if earlier else None
 
 
@@ -141,22 +136,16 @@ def _run_in(
     if not found.left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
     _prepare(plan, terminal)
-    with _connected(plan, terminal) as connection:
-        terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
-        plan = plan.settled(connection.gpus)
-        _say_who_serves(terminal, plan, connection)
-        _prepare(plan, terminal)
-        ending = _attempt(
-            storage,
-            lease,
-            plan,
-            terminal,
-            connection,
-            found,
-            config_text,
-            words,
-        )
-    return _finish(storage, plan, terminal, ending)
+    try:
+        with _connected(plan, terminal) as connection:
+            terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
+            plan = plan.settled(connection.gpus)
+            _say_who_serves(terminal, plan, connection)
+            _prepare(plan, terminal)
+            ending = _attempt(storage, lease, plan, terminal, connection, found, config_text, words)
+        return _finish(storage, plan, terminal, ending)
+    except Unreadable as error:  # no bad input any more: the run had begun
+        raise RunFailed(str(error)) from error
 
 
 def _prepare(plan: Plan, terminal: Terminal) -> None:
