@@ -48,6 +48,7 @@ from runner.run.attempt import Attempt, Ending, Size
 from runner.run.console import Terminal, show_json
 from runner.run.found import Found, look
 from runner.run.logs import logging_to
+from runner.run.opening import announce, say_what_starts, say_who_serves
 from runner.run.plan import Plan, make_plan
 from runner.run.preview import preview
 from runner.run.preview import show as show_preview
@@ -91,7 +92,7 @@ def run(
 
 def _preview(plan: Plan, terminal: Terminal) -> int:
     """Say what the run would start, and start nothing. Raises UsageError when there is no room."""
-    _announce(terminal, plan)
+    announce(terminal, plan)
     if imagined := plan.config.cluster.hypothetical:
         nodes = hypothetical_nodes(imagined)
         terminal.say(f"a cluster that is not there: {imagined}")
@@ -130,7 +131,7 @@ def _run_in(
     _refuse_changes(storage, plan)
     found = look(storage, plan)
     _refuse_shortening(storage, plan, found)
-    _announce(terminal, plan)
+    announce(terminal, plan)
     if line := str(found):
         terminal.say(line)
     if not found.left:
@@ -140,7 +141,7 @@ def _run_in(
         with _connected(plan, terminal) as connection:
             terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
             plan = plan.settled(connection.gpus)
-            _say_who_serves(terminal, plan, connection)
+            say_who_serves(terminal, plan, connection)
             _prepare(plan, terminal)
             ending = _attempt(storage, lease, plan, terminal, connection, found, config_text, words)
         return _finish(storage, plan, terminal, ending)
@@ -186,7 +187,7 @@ def _attempt(
     crew = Crew(plan.name, log_dir, loopback=connection.alone)
     size = _size(plan, connection, terminal)
     lease.beat()  # nothing is written by a driver that was taken over from
-    _say_what_starts(terminal, plan, size)
+    say_what_starts(terminal, plan, size)
     try:
         game = load_game(plan.job.game_path)
         opened = manifest.begin(
@@ -241,46 +242,6 @@ def _refuse_shortening(storage: Storage, plan: Plan, found: Found) -> None:
             f"n={plan.config.n} would leave out some of them or nothing to play. Leave n out, or "
             "give a larger one."
         )
-
-
-def _announce(terminal: Terminal, plan: Plan) -> None:
-    terminal.say(f"{plan.title}, seed {plan.config.seed} → {plan.run_dir}")
-    if plan.parent:
-        terminal.say(
-            f"Each follows episode {plan.parent.episode} up to turn {plan.parent.turn}: "
-            f"{len(plan.parent.rows)} replies are taken from it"
-        )
-
-
-def _say_who_serves(terminal: Terminal, plan: Plan, connection: Connection) -> None:
-    for name, model in plan.models.items():
-        if not model.path.startswith("builtin:") or plan.engines[name].name == "simulated":
-            continue
-        terminal.say(
-            f"{name} is a tiny model that shows the plumbing; it is no player. "
-            "Choose a real one with model=… or engine=endpoint."
-        )
-        if connection.gpus and plan.engines[name].name == "llamacpp":
-            terminal.say(
-                f"It runs on the CPU though there are {connection.gpus:g} GPUs: SGLang is not "
-                "installed here (pip install 'runner[sglang]'), or engine=llamacpp was asked for."
-            )
-
-
-def _say_what_starts(terminal: Terminal, plan: Plan, size: Size) -> None:
-    """`qwen3-8b: 8 servers of sglang on 1 node, 8 GPUs`."""
-    for name, engine in plan.engines.items():
-        mine = [replica for replica in size.replicas if replica.model == name]
-        nodes = len({node_id for replica in mine for node_id in replica.node_ids})
-        gpus = sum(replica.gpus for replica in mine)
-        terminal.say(
-            f"{name}: {_count(len(mine), 'server')} of {engine.name} on {_count(nodes, 'node')}"
-            + (f", {_count(gpus, 'GPU')}" if gpus else "")
-        )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:
