@@ -35,10 +35,11 @@ from runner.scheduler import (
 )
 from runner.simulation.agenda import Agenda
 from runner.simulation.episode import Ask, Turn
-from runner.simulation.finding import End, Finding
+from runner.simulation.finding import Finding
 from runner.simulation.playing import Playing
 from runner.simulation.samples import Samples
 from runner.simulation.site import Address, Fault, Router, Site
+from runner.simulation.tally import Tally
 from runner.worker.sessions import Sessions
 
 MODEL = "model"
@@ -74,7 +75,6 @@ class Cluster:
         self._worker_slots = worker_slots
         self._now = 0.0
         self._servers: dict[str, Batcher] = {}
-        self._lost = [0.0, 0.0, 0.0]
         self._agenda = Agenda()
         self._number = count()
         specs = [EpisodeSpec(f"e{i}", i, i, 0, frozenset({MODEL})) for i in range(episodes)]
@@ -84,12 +84,7 @@ class Cluster:
         self._answered: list[Call] = []
         self._out: list[tuple[str, str]] = []
         self._samples = Samples()
-        self._left = episodes
-        self._count = dict.fromkeys(("calls", "prompt", "cached", "output", "retractions"), 0)
-        self._paused = 0
-        self._half_s = 0.0
-        self._ends: list[End] = []
-        self._held = self._held_since = 0.0
+        self._tally = Tally(episodes)
         self._down: set[str] = set()
         for fault in faults:
             self._agenda.at(fault.at, partial(self._die, f"server-{fault.server}", fault.for_s))
@@ -102,12 +97,12 @@ class Cluster:
     @property
     def ended(self) -> int:
         """Episodes that have ended."""
-        return len(self._ends)
+        return self._tally.ended
 
     @property
     def held(self) -> float:
         """Episodes that hold a server now."""
-        return self._held
+        return self._tally.held
 
     def play(self, limit_s: float = 1e9, until: Callable[[], bool] = lambda: False) -> Finding:
         """Let time pass until all episodes have ended, or `until` says that it is enough.
@@ -119,16 +114,17 @@ class Cluster:
             self._start(name, again=False)
         self._tell(Submit(tuple(self._specs)))
         self._agenda.at(self._sample_s, self._sample)
-        while self._left and not until():
+        while self._tally.left and not until():
             at = self._agenda.next()
             if at > limit_s:
-                raise RuntimeError(f"{self._left} episodes had not ended after {limit_s:g} s")
+                raise RuntimeError(f"{self._tally.left} episodes had not ended after {limit_s:g} s")
             self._now = at
             for do in self._agenda.timers(at):
                 do()
             for name in self._agenda.woken(at):
                 self._run(name)
-        return self._finding()
+        sites = list(self._sites.values())
+        return self._tally.finding(self._now, sites, self._servers.values())
 
     # Servers.
 
@@ -143,9 +139,7 @@ class Cluster:
         self._send_all_waiting()
 
     def _die(self, name: str, for_s: float) -> None:
-        load = self._servers.pop(name).load(self._now)
-        self._lost = [a + b for a, b in zip(self._lost, load[-3:], strict=True)]
-        self._lost[2] += for_s
+        self._tally.died(self._servers.pop(name).load(self._now), for_s)
         self._agenda.forget(name)
         self._samples.forget(name)
         self._down.add(name)
@@ -192,13 +186,12 @@ class Cluster:
                 spec = self._specs[int(lease.episode[1:])]
                 episode = self._begin(spec)
                 episode.servers = dict(lease.servers)
-                self._count_held(1)
+                self._tally.hold(self._now)
                 self._go_on(episode)
             case Move(lease):
                 self._moved(lease)
             case Pause(name):
-                self._paused += 1
-                self._count_held(-1)
+                self._tally.pause(self._now)
                 self._episodes[name].servers = {}
                 self._episodes[name].sessions.keep(())
 
@@ -215,7 +208,7 @@ class Cluster:
     def _moved(self, lease: Lease) -> None:
         episode = self._episodes[lease.episode]
         if not episode.servers:
-            self._count_held(1)
+            self._tally.hold(self._now)
         episode.servers = dict(lease.servers)
         episode.sessions.keep([self._addresses[name] for name in episode.servers.values()])
         self._send_waiting(episode)
@@ -295,25 +288,13 @@ class Cluster:
         )
         episode.answered(name, ask)
         episode.sessions.answered(self._addresses[name], ask.seat)
-        for key, value in (
-            ("calls", 1),
-            ("prompt", ask.prompt_tokens),
-            ("cached", done.cached),
-            ("output", done.generated),
-            ("retractions", done.retractions),
-        ):
-            self._count[key] += value
+        self._tally.answered(done)
         if not episode.asked:
             self._go_on(episode)
 
     def _end(self, episode: Playing) -> None:
         del self._episodes[episode.spec.id]
-        self._left -= 1
-        if self._left * 2 <= len(self._specs) and not self._half_s:
-            self._half_s = self._now
-        self._ends.append(End(self._now, self._held_s))
-        if episode.servers:
-            self._count_held(-1)
+        self._tally.end(self._now, held=bool(episode.servers))
         episode.sessions.close()
         self._report()  # it is heard of after what it said
         self._tell(Ended(episode.spec.id))
@@ -331,29 +312,3 @@ class Cluster:
         server = self._servers.get(address.name)
         if server is not None:
             server.close_session(session, self._now)
-
-    @property
-    def _held_s(self) -> float:
-        return self._held * self._now - self._held_since
-
-    def _count_held(self, change: int) -> None:
-        self._held += change
-        self._held_since += change * self._now
-
-    def _finding(self) -> Finding:
-        busy = list(self._lost)
-        for server in self._servers.values():
-            busy = [a + b for a, b in zip(busy, server.load(self._now)[-3:], strict=True)]
-        return Finding(
-            seconds=self._now,
-            episodes=self.ended,
-            gpus=sum(site.gpus for site in self._sites.values()),
-            paused=self._paused,
-            prefill_s=busy[0],
-            decode_s=busy[1],
-            idle_s=busy[2],
-            half_s=self._half_s,
-            ends=tuple(self._ends),
-            concurrency=self._held_s / max(self._now, 1e-9) / len(self._sites),
-            **self._count,
-        )
