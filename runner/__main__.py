@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 import runner
 from runner.cli import Words, checked, help_text, unescaped, worded
 from runner.config import RunConfig, load
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunnerError, Unreadable, UsageError
 from runner.leaving import INTERRUPTED, interrupts_are_raised
 from runner.masking import masked
 from runner.run import cut_off, recorded_words, run
@@ -102,7 +102,7 @@ def _explain(error: Exception) -> int:
         traceback.print_exception(error)
     if not isinstance(error, RunnerError):
         error = UsageError(worded(error))
-    usage = isinstance(error, UsageError)
+    usage = isinstance(error, UsageError | Unreadable)
     sys.stderr.write(f"runner: {'error' if usage else 'run failed'}: {error}\n")
     return USAGE if usage else FAILED
 

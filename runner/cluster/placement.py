@@ -206,10 +206,15 @@ def _arithmetic(want: Want, wanted: int, have: Mapping[str, int], nodes: Sequenc
             "other jobs to end."
         )
     each = f"{need.gpus} GPU{'s' if need.gpus > 1 else ''}"
+    asked = f"{servers} of {name} need {each} each (model.tp={need.gpus}), and the cluster has"
+    if not any(node.gpus for node in nodes):
+        return (
+            f"{asked} {_gpus(nodes)}. Join one that has some with cluster.address=…, or plan for "
+            "one that is not there: dry_run=true cluster.hypothetical=8x8xh100 (docs/planning.md)."
+        )
     return (
-        f"{servers} of {name} need {each} each (model.tp={need.gpus}), and the cluster has "
-        f"{_gpus(nodes)}: {room}. A replica stays within a node unless no node is large enough. "
-        "Lower model.tp or model.replicas, add nodes, or wait for other jobs to end."
+        f"{asked} {_gpus(nodes)}: {room}. A replica stays within a node unless no node is large "
+        "enough. Lower model.tp or model.replicas, add nodes, or wait for other jobs to end."
     )
 
 

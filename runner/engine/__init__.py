@@ -11,7 +11,7 @@ from runner.engine.choose import (
     shown_command,
     version,
 )
-from runner.engine.expected import expected_episodes, fit_of
+from runner.engine.expected import expected_episodes, expected_sessions, fit_of
 
 __all__ = [
     "Demand",
@@ -22,6 +22,7 @@ __all__ = [
     "check",
     "demand",
     "expected_episodes",
+    "expected_sessions",
     "fit_of",
     "make_engine",
     "prepare",

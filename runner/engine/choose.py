@@ -53,7 +53,7 @@ def resolve_auto(config: EngineConfig, model: ModelConfig, gpus: float | None) -
         f"engine=auto: model.path={model.path} needs GPUs, and the cluster has none. For a server "
         f"that already runs: engine=endpoint 'engine.urls=[http://host:30000/v1]'; for the CPU: a "
         "GGUF file as model.path; without a model: engine=simulated. To plan for GPUs that are not "
-        "there: dry_run=true cluster.hypothetical=8xh100."
+        "there: dry_run=true cluster.hypothetical=8x8xh100 (docs/planning.md)."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runner.config import EngineConfig, ModelConfig, SGLangEngine, SimulatedEngine, VLLMEngine
+from runner.engine import sglang
 from runner.engine.checkpoint import read_config, read_weight_bytes
 from runner.engine.fit import GIB, GPU_MEMORY, Fit, fit
 from runner.engine.simulated.server import slots_of as simulated_slots
@@ -31,6 +32,15 @@ def fit_of(engine: EngineConfig, model: ModelConfig, accelerator: str = "") -> F
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None  # a kind of model whose shape we do not know
+
+
+def expected_sessions(engine: EngineConfig, model: ModelConfig) -> tuple[bool, str]:
+    """Whether a server will have sessions, and whose doing that is: `sglang 0.5.23`, or "" where it
+    was asked for or no such server has any."""
+    if not isinstance(engine, SGLangEngine):
+        return False, ""
+    by = f"sglang {sglang.release(engine)}" if engine.enable_session_radix_cache is None else ""
+    return sglang.sessions(engine, model), by
 
 
 def expected_episodes(engine: EngineConfig, model: ModelConfig, fitted: Fit | None) -> int | None:

@@ -9,7 +9,7 @@ from runner.record.packed import Packed, pack
 from runner.record.prompts import full_texts, rebuild
 from runner.record.recorder import NotWritten, Recorder
 from runner.record.schema import EPISODES, SEATS, SERVERS, STEPS, TABLES
-from runner.record.segments import read
+from runner.record.segments import check_ends, read
 from runner.record.storage import Storage, storage_at
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Steps",
     "Storage",
     "acquire",
+    "check_ends",
     "check_writable",
     "compare",
     "full_texts",

@@ -104,7 +104,7 @@ class Index:
 
 
 def survey(storage: Storage, index: Index | None = None) -> Survey:
-    """What a run directory holds; fills `index`. Raises RunFailed when a segment is damaged."""
+    """What a run directory holds; fills `index`. Raises Unreadable when a segment is damaged."""
     index = index or Index()
     ends = _ends(storage)
     well = {episode for episode, (status, _) in ends.items() if status in ENDED_WELL}

@@ -160,7 +160,13 @@ def acquire(
     heartbeat is `STALE_S` old and stays still while we watch, lest two clocks that differ kill it.
     """
     with _alone(storage):
-        holder = _read(storage)
+        try:
+            holder = _read(storage)
+        except OSError as error:
+            raise UsageError(
+                f"{storage.place}/{LEASE} cannot be read: {error.strerror or error}. If no run "
+                "uses the directory, move it away; else choose another run_dir."
+            ) from error
         if holder is not None:
             _expect_dead(storage, holder, now, sleep)
         own = Holder(

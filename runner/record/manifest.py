@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import runner
 from runner.errors import RunFailed, Unreadable
@@ -24,6 +25,8 @@ from runner.record.storage import Storage
 
 MANIFEST = "run.json"
 CONFIG = "config.yaml"
+FORMAT = 1
+"""The newest format that can be read here."""
 LOST = "lost"
 """Exit reason of an attempt that ended without a word: killed, or its machine died."""
 
@@ -31,6 +34,8 @@ LOST = "lost"
 @dataclass
 class Attempt:
     """One driver's work on the run, from 1. Times are ISO 8601, UTC."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     attempt: int
     started_at: str
@@ -50,6 +55,8 @@ class Attempt:
 class Manifest:
     """The content of `run.json`."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     run_id: str
     created_at: str
     n: int
@@ -63,7 +70,7 @@ class Manifest:
     """How a viewer shows the game's episodes: `runner.game.Replay` as a tree."""
     secrets: Mapping[str, Any] = field(default_factory=dict)
     """What the game keeps from some of its seats: `runner.game.Secrets` as a tree."""
-    format: int = 1
+    format: int = FORMAT
     """Raised when a reader of this version could misread the directory."""
 
     @property
@@ -73,18 +80,56 @@ class Manifest:
 
 
 def load(storage: Storage) -> Manifest | None:
-    """The manifest of a run directory; None when there is none. Raises Unreadable if damaged."""
+    """The manifest of a run directory; None when there is none.
+
+    Raises Unreadable if it is damaged, or of a format that is not known here.
+    """
     try:
-        tree = json.loads(bytes(storage.get(MANIFEST)))
-        tree["attempts"] = [Attempt(**attempt) for attempt in tree["attempts"]]
-        return Manifest(**tree)
+        text = bytes(storage.get(MANIFEST))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except OSError as error:
         raise Unreadable(
-            f"{storage.place}/{MANIFEST} is damaged ({error}). Put back a copy, or use another "
-            "run_dir."
+            f"{storage.place}/{MANIFEST} cannot be read: {error.strerror or error}. Put back a "
+            "copy, change its permissions, or use another run_dir."
         ) from error
+    try:
+        found = _MANIFEST.validate_python(json.loads(text))
+        _check(found)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(
+            f"{storage.place}/{MANIFEST} is damaged ({_fault(error)}). Put back a copy, or use "
+            "another run_dir."
+        ) from error
+    if found.format > FORMAT:
+        raise Unreadable(
+            f"{storage.place}/{MANIFEST} is of format {found.format}, and this runner reads up to "
+            f"{FORMAT}. Use the newer one that wrote it, or another run_dir."
+        )
+    return found
+
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def _check(found: Manifest) -> None:
+    """What the types do not say. Raises ValueError."""
+    for attempt in found.attempts:
+        datetime.fromisoformat(attempt.started_at)
+        if attempt.ended_at is not None:
+            datetime.fromisoformat(attempt.ended_at)
+    words = found.config.get("words", [])
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise ValueError("config.words: should be a list of texts")
+
+
+def _fault(error: Exception) -> str:
+    """In a clause: where, and what."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else "it is no JSON object"
 
 
 def begin(

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _SEGMENT = re.compile(r"([A-Za-z0-9]+)-(\d+)-(\d+)\.parquet")
 _TAIL = re.compile(r"([A-Za-z0-9]+)-(\d+)\.arrow")
+_KEY = "episode_id"
+"""A column of each table of episodes, also of the oldest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def segment(table: str, writer: str, first: int, last: int) -> Segment:
 def visible(storage: Storage, table: str) -> list[Segment]:
     """The visible segments of a table."""
     found = []
-    for name in storage.names(table):
+    for name in _names(storage, table):
         if match := _SEGMENT.fullmatch(name):
             found.append(Segment(table, name, match[1], int(match[2]), int(match[3])))
         elif name.endswith(".parquet"):
@@ -88,9 +90,32 @@ def visible(storage: Storage, table: str) -> list[Segment]:
 
 def all_tails(storage: Storage, table: str) -> list[Tail]:
     """The tails of a table in order, covered ones included."""
-    matches = map(_TAIL.fullmatch, storage.names(tail_folder(table)))
+    matches = map(_TAIL.fullmatch, _names(storage, tail_folder(table)))
     found = [Tail(table, match[1], int(match[2])) for match in matches if match]
     return sorted(found, key=lambda tail: (tail.writer, tail.number))
+
+
+def _names(storage: Storage, folder: str) -> list[str]:
+    """Raises Unreadable where it is a file."""
+    try:
+        return storage.names(folder)
+    except NotADirectoryError as error:
+        raise Unreadable(
+            f"{storage.place}/{folder} cannot be read: it, or what it lies in, is a file and no "
+            "directory. Put back a copy, or move it away to go on without its rows."
+        ) from error
+
+
+def check_ends(storage: Storage, tables: Iterable[str]) -> None:
+    """Look at the end of each visible segment, and not at its rows: one that was cut off has none.
+
+    Raises Unreadable. Before anything is added: a damaged segment may cover tails that are still
+    there, which `recover` would delete.
+    """
+    for table in tables:
+        for found in visible(storage, table):
+            with _parquet(storage, found):
+                pass
 
 
 def uncovered(tails: Iterable[Tail], segments: Iterable[Segment]) -> list[Tail]:
@@ -104,27 +129,28 @@ def read_segment(
 ) -> pa.Table:
     """The rows of a visible segment, as `columns` of `schema`. Raises Unreadable if damaged."""
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    with _reading(storage, found) as file:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+    with _parquet(storage, found) as parquet:
         present = [name for name in wanted.names if name in parquet.schema_arrow.names]
         return conform(parquet.read(columns=present), wanted)
 
 
 def read_ids(storage: Storage, found: Segment) -> frozenset[str]:
     """The episodes that a visible segment holds rows of. Raises Unreadable if damaged."""
-    with _reading(storage, found) as file:
-        # As a dictionary: a hundred rows of an episode name it once.
-        options = {"read_dictionary": ["episode_id"], "page_checksum_verification": True}
-        column = pq.ParquetFile(file, **options).read(columns=["episode_id"]).column(0)
+    # As a dictionary: a hundred rows of an episode name it once.
+    with _parquet(storage, found, read_dictionary=[_KEY]) as parquet:
+        column = parquet.read(columns=[_KEY]).column(0)
         return frozenset(pc.unique(column).to_pylist())
 
 
 @contextlib.contextmanager
-def _reading(storage: Storage, found: Segment) -> Iterator[pa.NativeFile]:
+def _parquet(storage: Storage, found: Segment, **options: Any) -> Iterator[pq.ParquetFile]:
     try:
         with storage.open(found.path) as file:
             check_footer(file)
-            yield file
+            about = pq.read_metadata(file)
+            if _KEY in TABLES[found.table].names and _KEY not in about.schema.names:
+                raise ValueError(f"it has no column {_KEY}")
+            yield pq.ParquetFile(file, metadata=about, page_checksum_verification=True, **options)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from runner.episode import ENDED_WELL, EpisodeSpec, Status
 from runner.game.registry import load_game
-from runner.record import Storage, journal
+from runner.record import Storage, check_ends, journal
 from runner.run.plan import Plan
 
 _FAILED = (Status.game_error, Status.model_fault, Status.infra_error)
@@ -57,7 +57,8 @@ class Found:
 
 
 def look(storage: Storage, plan: Plan) -> Found:
-    """What `storage` holds of the episodes of `plan`. Raises RunFailed when it is damaged."""
+    """What `storage` holds of the episodes of `plan`. Raises Unreadable when it is damaged."""
+    check_ends(storage, ("seats", "servers"))  # the survey reads the others
     index = journal.Index()
     found = journal.survey(storage, index)
     again: set[str] = set()

@@ -31,7 +31,7 @@ from runner.cluster import (
 from runner.config import RunConfig, plain
 from runner.engine import prepare, version
 from runner.episode import ENDED_WELL
-from runner.errors import RunnerError, UsageError
+from runner.errors import RunFailed, RunnerError, Unreadable, UsageError
 from runner.game.registry import load_game
 from runner.record import (
     Lease,
@@ -48,6 +48,7 @@ from runner.run.attempt import Attempt, Ending, Size
 from runner.run.console import Terminal, show_json
 from runner.run.found import Found, look
 from runner.run.logs import logging_to
+from runner.run.opening import announce, say_what_starts, say_who_serves
 from runner.run.plan import Plan, make_plan
 from runner.run.preview import preview
 from runner.run.preview import show as show_preview
@@ -71,8 +72,9 @@ def run(
 
     `words` are kept for a later command in the same run directory.
 
-    `sweep` is the job's number in a multirun. Raises UsageError before anything starts, RunFailed
-    when the run cannot go on; the run directory can then be continued.
+    `sweep` is the job's number in a multirun. Raises UsageError, or Unreadable for a damaged run
+    directory, before anything starts; RunFailed when the run cannot go on, and the run directory
+    can then be continued.
     """
     plan = make_plan(config, sweep)
     terminal = Terminal(config.output.display, json=config.output.json)
@@ -90,7 +92,7 @@ def run(
 
 def _preview(plan: Plan, terminal: Terminal) -> int:
     """Say what the run would start, and start nothing. Raises UsageError when there is no room."""
-    _announce(terminal, plan)
+    announce(terminal, plan)
     if imagined := plan.config.cluster.hypothetical:
         nodes = hypothetical_nodes(imagined)
         terminal.say(f"a cluster that is not there: {imagined}")
@@ -114,13 +116,7 @@ def _preview(plan: Plan, terminal: Terminal) -> int:
 
 def recorded_words(run_dir: str) -> list[str] | None:
     """The words that an earlier run in `run_dir` was started with; None if there was none."""
-    try:
-        earlier = manifest.load(storage_at(run_dir))
-    except PermissionError as error:
-        raise UsageError(
-            f"Cannot read {run_dir}: {error.strerror}. Choose another place with run_dir=… or "
-            "change its permissions."
-        ) from error
+    earlier = manifest.load(storage_at(run_dir))
     return list(earlier.config.get("words", [])) if earlier else None
 
 
@@ -135,28 +131,22 @@ def _run_in(
     _refuse_changes(storage, plan)
     found = look(storage, plan)
     _refuse_shortening(storage, plan, found)
-    _announce(terminal, plan)
+    announce(terminal, plan)
     if line := str(found):
         terminal.say(line)
     if not found.left:
         return _finish(storage, plan, terminal, Ending("finished", 0))
     _prepare(plan, terminal)
-    with _connected(plan, terminal) as connection:
-        terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
-        plan = plan.settled(connection.gpus)
-        _say_who_serves(terminal, plan, connection)
-        _prepare(plan, terminal)
-        ending = _attempt(
-            storage,
-            lease,
-            plan,
-            terminal,
-            connection,
-            found,
-            config_text,
-            words,
-        )
-    return _finish(storage, plan, terminal, ending)
+    try:
+        with _connected(plan, terminal) as connection:
+            terminal.say(f"{connection}; dashboard {connection.dashboard_url or 'off'}")
+            plan = plan.settled(connection.gpus)
+            say_who_serves(terminal, plan, connection)
+            _prepare(plan, terminal)
+            ending = _attempt(storage, lease, plan, terminal, connection, found, config_text, words)
+        return _finish(storage, plan, terminal, ending)
+    except Unreadable as error:  # no bad input any more: the run had begun
+        raise RunFailed(str(error)) from error
 
 
 def _prepare(plan: Plan, terminal: Terminal) -> None:
@@ -197,7 +187,7 @@ def _attempt(
     crew = Crew(plan.name, log_dir, loopback=connection.alone)
     size = _size(plan, connection, terminal)
     lease.beat()  # nothing is written by a driver that was taken over from
-    _say_what_starts(terminal, plan, size)
+    say_what_starts(terminal, plan, size)
     try:
         game = load_game(plan.job.game_path)
         opened = manifest.begin(
@@ -252,46 +242,6 @@ def _refuse_shortening(storage: Storage, plan: Plan, found: Found) -> None:
             f"n={plan.config.n} would leave out some of them or nothing to play. Leave n out, or "
             "give a larger one."
         )
-
-
-def _announce(terminal: Terminal, plan: Plan) -> None:
-    terminal.say(f"{plan.title}, seed {plan.config.seed} → {plan.run_dir}")
-    if plan.parent:
-        terminal.say(
-            f"Each follows episode {plan.parent.episode} up to turn {plan.parent.turn}: "
-            f"{len(plan.parent.rows)} replies are taken from it"
-        )
-
-
-def _say_who_serves(terminal: Terminal, plan: Plan, connection: Connection) -> None:
-    for name, model in plan.models.items():
-        if not model.path.startswith("builtin:") or plan.engines[name].name == "simulated":
-            continue
-        terminal.say(
-            f"{name} is a tiny model that shows the plumbing; it is no player. "
-            "Choose a real one with model=… or engine=endpoint."
-        )
-        if connection.gpus and plan.engines[name].name == "llamacpp":
-            terminal.say(
-                f"It runs on the CPU though there are {connection.gpus:g} GPUs: SGLang is not "
-                "installed here (pip install 'runner[sglang]'), or engine=llamacpp was asked for."
-            )
-
-
-def _say_what_starts(terminal: Terminal, plan: Plan, size: Size) -> None:
-    """`qwen3-8b: 8 servers of sglang on 1 node, 8 GPUs`."""
-    for name, engine in plan.engines.items():
-        mine = [replica for replica in size.replicas if replica.model == name]
-        nodes = len({node_id for replica in mine for node_id in replica.node_ids})
-        gpus = sum(replica.gpus for replica in mine)
-        terminal.say(
-            f"{name}: {_count(len(mine), 'server')} of {engine.name} on {_count(nodes, 'node')}"
-            + (f", {_count(gpus, 'GPU')}" if gpus else "")
-        )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _size(plan: Plan, connection: Connection, terminal: Terminal) -> Size:

@@ -18,7 +18,7 @@ from runner.config import (
     SimulatedEngine,
     VLLMEngine,
 )
-from runner.engine import expected_episodes, fit_of
+from runner.engine import expected_episodes, expected_sessions, fit_of
 from runner.engine.checkpoint import read_config
 from runner.engine.data_sheets import DATA_SHEETS, data_sheet
 from runner.engine.simulated.presets import BANDWIDTH, COMPUTE, MAX_RUNNING, roofline
@@ -92,7 +92,7 @@ def predict(plan: Plan, replicas: Sequence[Replica], cpus: float) -> Prediction:
         assumed=(
             *(_of_gpu(kind) for kind in sorted(by_kind)),
             *_of_games(seen, model),
-            *_of_engine(engine, plan.config.scheduler.name, found, worker_slots),
+            *_of_engine(engine, model, plan.config.scheduler.name, found, worker_slots),
         ),
     )
 
@@ -150,7 +150,7 @@ def _site(engine: SGLangEngine | VLLMEngine, model: ModelConfig, kind: str) -> S
         chunk=max(0, engine.chunked_prefill_size),
     )
     policy = _POLICIES.get(engine.schedule_policy, "fcfs")
-    sessions = isinstance(engine, SGLangEngine) and engine.enable_session_radix_cache is not False
+    sessions, _ = expected_sessions(engine, model)
     slots = expected_episodes(engine, model, fit) or 1
     return Site(hardware, model.tp, policy, sessions, slots)
 
@@ -206,7 +206,11 @@ def _of_games(seen: Rehearsal, model: ModelConfig) -> list[str]:
 
 
 def _of_engine(
-    engine: SGLangEngine | VLLMEngine, scheduler: str, found: Estimate, worker_slots: int
+    engine: SGLangEngine | VLLMEngine,
+    model: ModelConfig,
+    scheduler: str,
+    found: Estimate,
+    worker_slots: int,
 ) -> list[str]:
     servers = "one server" if found.servers == 1 else f"{found.servers} servers"
     part = (
@@ -219,6 +223,10 @@ def _of_engine(
     lines = [f"scheduler={scheduler}, simulated on {servers} with {part}; start-up not counted"]
     if engine.name != "sglang":
         lines.append(f"{engine.name} batches and caches as SGLang does")
+    sessions, by = expected_sessions(engine, model)
+    if by:
+        how = "first what seats that are out left" if sessions else "all by age: it has no sessions"
+        lines.append(f"{by} evicts {how}")
     if engine.schedule_policy not in _POLICIES:
         lines.append(f"schedule_policy={engine.schedule_policy} orders as fcfs does")
     if found.at_once > 0.95 * worker_slots:

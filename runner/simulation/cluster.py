@@ -35,10 +35,12 @@ from runner.scheduler import (
 )
 from runner.simulation.agenda import Agenda
 from runner.simulation.episode import Ask, Turn
-from runner.simulation.finding import End, Finding
+from runner.simulation.finding import Finding
 from runner.simulation.playing import Playing
 from runner.simulation.samples import Samples
-from runner.simulation.site import Fault, Router, Site
+from runner.simulation.site import Address, Fault, Router, Site
+from runner.simulation.tally import Tally
+from runner.worker.sessions import Sessions
 
 MODEL = "model"
 CLIENT_S = 0.002
@@ -65,6 +67,7 @@ class Cluster:
         `worker_slots`: most episodes at once.
         """
         self._sites = {f"server-{i}": site for i, site in enumerate(sites)}
+        self._addresses = {n: Address(n, site.sessions) for n, site in self._sites.items()}
         self._scheduler = scheduler
         self._router = router
         self._sessions = router is None and all(site.sessions for site in sites)
@@ -72,7 +75,6 @@ class Cluster:
         self._worker_slots = worker_slots
         self._now = 0.0
         self._servers: dict[str, Batcher] = {}
-        self._lost = [0.0, 0.0, 0.0]
         self._agenda = Agenda()
         self._number = count()
         specs = [EpisodeSpec(f"e{i}", i, i, 0, frozenset({MODEL})) for i in range(episodes)]
@@ -82,12 +84,7 @@ class Cluster:
         self._answered: list[Call] = []
         self._out: list[tuple[str, str]] = []
         self._samples = Samples()
-        self._left = episodes
-        self._count = dict.fromkeys(("calls", "prompt", "cached", "output", "retractions"), 0)
-        self._paused = 0
-        self._half_s = 0.0
-        self._ends: list[End] = []
-        self._held = self._held_since = 0.0
+        self._tally = Tally(episodes)
         self._down: set[str] = set()
         for fault in faults:
             self._agenda.at(fault.at, partial(self._die, f"server-{fault.server}", fault.for_s))
@@ -100,12 +97,12 @@ class Cluster:
     @property
     def ended(self) -> int:
         """Episodes that have ended."""
-        return len(self._ends)
+        return self._tally.ended
 
     @property
     def held(self) -> float:
         """Episodes that hold a server now."""
-        return self._held
+        return self._tally.held
 
     def play(self, limit_s: float = 1e9, until: Callable[[], bool] = lambda: False) -> Finding:
         """Let time pass until all episodes have ended, or `until` says that it is enough.
@@ -117,16 +114,17 @@ class Cluster:
             self._start(name, again=False)
         self._tell(Submit(tuple(self._specs)))
         self._agenda.at(self._sample_s, self._sample)
-        while self._left and not until():
+        while self._tally.left and not until():
             at = self._agenda.next()
             if at > limit_s:
-                raise RuntimeError(f"{self._left} episodes had not ended after {limit_s:g} s")
+                raise RuntimeError(f"{self._tally.left} episodes had not ended after {limit_s:g} s")
             self._now = at
             for do in self._agenda.timers(at):
                 do()
             for name in self._agenda.woken(at):
                 self._run(name)
-        return self._finding()
+        sites = list(self._sites.values())
+        return self._tally.finding(self._now, sites, self._servers.values())
 
     # Servers.
 
@@ -141,9 +139,7 @@ class Cluster:
         self._send_all_waiting()
 
     def _die(self, name: str, for_s: float) -> None:
-        load = self._servers.pop(name).load(self._now)
-        self._lost = [a + b for a, b in zip(self._lost, load[-3:], strict=True)]
-        self._lost[2] += for_s
+        self._tally.died(self._servers.pop(name).load(self._now), for_s)
         self._agenda.forget(name)
         self._samples.forget(name)
         self._down.add(name)
@@ -188,24 +184,33 @@ class Cluster:
         match action:
             case Start(lease):
                 spec = self._specs[int(lease.episode[1:])]
-                episode = Playing(spec, self._play(spec.index), dict(lease.servers))
-                self._episodes[lease.episode] = episode
-                self._count_held(1)
+                episode = self._begin(spec)
+                episode.servers = dict(lease.servers)
+                self._tally.hold(self._now)
                 self._go_on(episode)
             case Move(lease):
                 self._moved(lease)
             case Pause(name):
-                self._paused += 1
-                self._count_held(-1)
+                self._tally.pause(self._now)
                 self._episodes[name].servers = {}
-                self._close(self._episodes[name])
+                self._episodes[name].sessions.keep(())
+
+    def _begin(self, spec: EpisodeSpec) -> Playing:
+        def out(seat: str) -> None:
+            episode.forget(seat)
+            self._out.append((spec.id, seat))
+
+        close = self._close_session if self._sessions else None
+        episode = Playing(spec, self._play(spec.index), Sessions(spec.id, close, out))
+        self._episodes[spec.id] = episode
+        return episode
 
     def _moved(self, lease: Lease) -> None:
         episode = self._episodes[lease.episode]
         if not episode.servers:
-            self._count_held(1)
+            self._tally.hold(self._now)
         episode.servers = dict(lease.servers)
-        self._close(episode, keep=episode.servers.get(MODEL))
+        episode.sessions.keep([self._addresses[name] for name in episode.servers.values()])
         self._send_waiting(episode)
 
     def _go_on(self, episode: Playing) -> None:
@@ -216,19 +221,10 @@ class Cluster:
             return
         episode.asked = len(turn.asks)
         episode.waiting.extend(turn.asks)
-        self._take_out(episode, turn)
+        episode.sessions.dead = lambda: turn.out
+        episode.sessions.look_for_dead()  # now; a worker does when it calls, after `think_s`
         delay = CLIENT_S + turn.think_s
         self._agenda.at(self._now + delay, lambda: self._send_waiting(episode))
-
-    def _take_out(self, episode: Playing, turn: Turn) -> None:
-        """As `runner.worker.sessions` does."""
-        for seat in turn.out:
-            if self._sessions and seat not in episode.told:
-                episode.told.add(seat)
-                self._out.append((episode.spec.id, seat))
-                if seat in episode.open:
-                    episode.sent.pop((episode.open[seat], seat), None)
-                    self._close_one(episode, seat)
 
     def _send_waiting(self, episode: Playing) -> None:
         waiting, episode.waiting = episode.waiting, []
@@ -257,8 +253,6 @@ class Cluster:
         server = self._servers[name]
         call_id = f"{episode.spec.id}:{next(self._number)}"
         episode.flying[call_id] = (name, ask)
-        episode.open[ask.seat] = name
-        episode.told.discard(ask.seat)
         call = ServerCall(
             call_id,
             ask.prompt,
@@ -266,7 +260,7 @@ class Cluster:
             ask.max_tokens,
             (ask.output,),
             ask.output[1],
-            session=_session(episode, ask.seat) if self._sessions else "",
+            session=episode.sessions.call(self._addresses[name], ask.seat),
             priority=-episode.spec.index,
         )
         server.submit(call, self._now)
@@ -293,26 +287,15 @@ class Cluster:
             )
         )
         episode.answered(name, ask)
-        for key, value in (
-            ("calls", 1),
-            ("prompt", ask.prompt_tokens),
-            ("cached", done.cached),
-            ("output", done.generated),
-            ("retractions", done.retractions),
-        ):
-            self._count[key] += value
+        episode.sessions.answered(self._addresses[name], ask.seat)
+        self._tally.answered(done)
         if not episode.asked:
             self._go_on(episode)
 
     def _end(self, episode: Playing) -> None:
         del self._episodes[episode.spec.id]
-        self._left -= 1
-        if self._left * 2 <= len(self._specs) and not self._half_s:
-            self._half_s = self._now
-        self._ends.append(End(self._now, self._held_s))
-        if episode.servers:
-            self._count_held(-1)
-        self._close(episode)
+        self._tally.end(self._now, held=bool(episode.servers))
+        episode.sessions.close()
         self._report()  # it is heard of after what it said
         self._tell(Ended((episode.spec.id,)))
 
@@ -325,42 +308,7 @@ class Cluster:
         if out:
             self._tell(SeatsOut(tuple(out)))
 
-    def _close(self, episode: Playing, keep: str | None = None) -> None:
-        """The episode has nothing more to ask of any server but `keep`."""
-        for seat in [seat for seat, name in episode.open.items() if name != keep]:
-            self._close_one(episode, seat)
-
-    def _close_one(self, episode: Playing, seat: str) -> None:
-        server = self._servers.get(episode.open.pop(seat))
+    def _close_session(self, address: Address, session: str) -> None:
+        server = self._servers.get(address.name)
         if server is not None:
-            server.close_session(_session(episode, seat), self._now)
-
-    @property
-    def _held_s(self) -> float:
-        return self._held * self._now - self._held_since
-
-    def _count_held(self, change: int) -> None:
-        self._held += change
-        self._held_since += change * self._now
-
-    def _finding(self) -> Finding:
-        busy = list(self._lost)
-        for server in self._servers.values():
-            busy = [a + b for a, b in zip(busy, server.load(self._now)[-3:], strict=True)]
-        return Finding(
-            seconds=self._now,
-            episodes=self.ended,
-            gpus=sum(site.gpus for site in self._sites.values()),
-            paused=self._paused,
-            prefill_s=busy[0],
-            decode_s=busy[1],
-            idle_s=busy[2],
-            half_s=self._half_s,
-            ends=tuple(self._ends),
-            concurrency=self._held_s / max(self._now, 1e-9) / len(self._sites),
-            **self._count,
-        )
-
-
-def _session(episode: Playing, seat: str) -> str:
-    return f"{episode.spec.id}/{seat}"
+            server.close_session(session, self._now)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from runner.episode import EpisodeSpec
 from runner.simulation.episode import Ask, Spans, Turn, common_spans
+from runner.simulation.site import Address
+from runner.worker.sessions import Sessions
 
 
 @dataclass
@@ -15,6 +17,7 @@ class Playing:
 
     spec: EpisodeSpec
     turns: Iterator[Turn]
+    sessions: Sessions[Address]
     servers: dict[str, str] = field(default_factory=dict)
     asked: int = 0
     """Calls of this turn that are not answered."""
@@ -24,16 +27,16 @@ class Playing:
     """Call id → (server, ask)."""
     sent: dict[tuple[str, str], Spans] = field(default_factory=dict)
     """(server, seat) → what it read and wrote last; seat "" is any seat of the table."""
-    open: dict[str, str] = field(default_factory=dict)
-    """Seat → the server that keeps its prompts, until it is out or the episode leaves there."""
-    told: set[str] = field(default_factory=set)
-    """Seats that are out, and have been since they were last asked."""
 
     def expected(self, server: str, ask: Ask) -> int:
         """Tokens of the prompt that this table has sent to that server before."""
         earlier = (self.sent.get((server, seat), ()) for seat in (ask.seat, ""))
         longest = max(common_spans(one, ask.prompt) for one in earlier)
         return sum(tokens for _, tokens in ask.prompt[:longest])
+
+    def forget(self, seat: str) -> None:
+        """No server is expected to have kept what `seat` alone was sent."""
+        self.sent = {key: sent for key, sent in self.sent.items() if key[1] != seat}
 
     def answered(self, server: str, ask: Ask) -> None:
         """That call was answered there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from runner.engine.simulated.batching import Hardware
 from runner.engine.simulated.waiting import Policy
@@ -29,6 +29,13 @@ class Site:
     """Whether it is told what it need keep no longer, see `runner.worker.sessions`."""
     slots: int = 64
     """Episodes that its engine says it can hold."""
+
+
+class Address(NamedTuple):
+    """A server as an episode knows it."""
+
+    name: str
+    sessions: bool
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Players:
         route: Route,
         replay: Replay,
         sent: Sent,
-        sessions: Sessions,
+        sessions: Sessions[ServerAddress],
         turns: Turns,
         asked: Tally,
     ) -> None:
@@ -93,7 +93,9 @@ class Players:
 
             def to(server: ServerAddress) -> str:
                 sending.to(server)
-                return self.sessions.call(server, request)
+                if request.kind is Kind.embed:  # nothing of it is kept
+                    return ""
+                return self.sessions.call(server, request.seat)
 
             reply, tries = await self._caller.complete(
                 request,

@@ -139,6 +139,7 @@ class Worker:
         self._reports = 0
         self._unacknowledged: Report | None = None
         self._stopped = False
+        self._out: list[tuple[str, str]] = []
         self._failures: dict[str, str] = {}
         self._asked = Tally()
         self._answered: dict[ServerAddress, Answered] = {}
@@ -193,15 +194,11 @@ class Worker:
             progress=self._progress(),
             steps=[row for attempt in attempts for row in attempt.journal.rows],
             results=[task.result() for task in tasks if not task.cancelled()],
-            out=[
-                (attempt.journal.spec.id, seat)
-                for attempt in attempts
-                for seat in attempt.journal.players.sessions.take_out()
-            ],
+            out=self._out,
             failures=self._failures,
         )
         self._reports += 1
-        self._ended, self._failures = [], {}
+        self._ended, self._out, self._failures = [], [], {}
         for attempt in attempts:
             attempt.journal.rows = []
         return report
@@ -228,7 +225,12 @@ class Worker:
         replay = Replay(rows, on_divergence=self._job.on_divergence)
         sent = Sent(self._answered)
         close = self._caller.close_session if self._pool is None else None
-        sessions = Sessions(f"{order.spec.id}/{order.attempt}", close, sent.forget)
+
+        def out(seat: str) -> None:
+            sent.forget(seat)
+            self._out.append((order.spec.id, seat))
+
+        sessions = Sessions(f"{order.spec.id}/{order.attempt}", close, out)
         players = Players(
             self._job,
             order.spec,
@@ -250,7 +252,7 @@ class Worker:
         self._ended.append(attempt)
         if not self._stopped:
             attempt.journal.players.sessions.close()
-        attempt.journal.players.sessions.seats = ()
+        attempt.journal.players.sessions.dead = tuple
         if attempt.table is not None:
             attempt.table.close()
         self._news.set()
@@ -299,7 +301,8 @@ class Worker:
             on_step=journal.note,
             embedder=journal.players if job.embedder is not None else None,
         )
-        journal.players.sessions.seats = attempt.table.seats
+        seats = attempt.table.seats
+        journal.players.sessions.dead = lambda: [seat.name for seat in seats if not seat.alive]
         return checked(await game.play(attempt.table), attempt.table)
 
     def _progress(self) -> Progress:

@@ -1,5 +1,12 @@
 """SGLang's server: the engine of a cluster with GPUs."""
 
-from runner.engine.sglang.server import SGLangServer, check, prepare, version
+from runner.engine.sglang.server import (
+    SGLangServer,
+    check,
+    prepare,
+    release,
+    sessions,
+    version,
+)
 
-__all__ = ["SGLangServer", "check", "prepare", "version"]
+__all__ = ["SGLangServer", "check", "prepare", "release", "sessions", "version"]

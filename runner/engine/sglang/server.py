@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +26,10 @@ parser = argparse.ArgumentParser()
 ServerArgs.add_cli_args(parser)
 print(*parser._option_string_actions, sep="\\n")
 """
+OURS = "0.5.23"
+"""The SGLang that `runner[sglang]` installs."""
 SOFTWARE = Software(
-    "sglang", ("-c", LIST_FLAGS), install="pip install 'runner[sglang]'", pin="sglang==0.5.23"
+    "sglang", ("-c", LIST_FLAGS), install="pip install 'runner[sglang]'", pin=f"sglang=={OURS}"
 )
 EMBEDDING_SLOTS = 256
 """Of an embedding model when nothing is given: its calls are short, and keep nothing in a cache."""
@@ -81,7 +84,7 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         return self._answers(
             self._config.slots or await self._room(),
             meta_info=True,
-            sessions=command.sessions(self._config, self._model, self._release()),
+            sessions=sessions(self._config, self._model),
         )
 
     async def _room(self) -> int:
@@ -92,13 +95,9 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         fit = max(1, snapshot.kv_capacity // self._model.context_length)
         return min(fit, snapshot.max_running or fit)
 
-    def _release(self) -> str | None:
-        """What is installed where it runs; asked for once."""
-        return SOFTWARE.version(python_of(self._config.python), command.environment(self._config))
-
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         words = command.argv(
-            self._config, self._model, self._place, self._server.bind, ports, self._release()
+            self._config, self._model, self._place, self._server.bind, ports, release(self._config)
         )
         env = {**command.environment(self._config), command.KEY: api_key}
         return Command(words, env, secrets=(api_key,), leftovers=LEFTOVERS)
@@ -123,5 +122,24 @@ def prepare(config: SGLangEngine, model: ModelConfig, say: Callable[[str], None]
 
 def version(config: SGLangEngine) -> str:
     """Name and version, as far as it can be said here."""
-    release = SOFTWARE.version(python_of(config.python), command.environment(config))
-    return f"sglang {release}" if release else "sglang"
+    found = _installed(config)
+    return f"sglang {found}" if found else "sglang"
+
+
+def release(config: SGLangEngine) -> str:
+    """The version that serves: the one that Ray is to install, the one installed here, or ours.
+
+    Where a server starts there is one installed; the last is for plans made elsewhere.
+    """
+    wanted = re.search(r"\bsglang(?:\[[^]]*\])?==([\w.]+)", str(config.runtime_env))
+    return wanted[1] if wanted else _installed(config) or OURS
+
+
+def sessions(config: SGLangEngine, model: ModelConfig) -> bool:
+    """Whether such a server has sessions: its command line, its endpoint and plans ask here."""
+    return command.sessions(config, model, release(config))
+
+
+def _installed(config: SGLangEngine) -> str | None:
+    """Asked for once."""
+    return SOFTWARE.version(python_of(config.python), command.environment(config))

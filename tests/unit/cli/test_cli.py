@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from runner.__main__ import conf_dir, config_of
 from runner.cli import Words, checked, help_text
+from runner.cluster import Node, hypothetical_nodes, place, refuse_impossible
 from runner.config import (
     AutoEngine,
     CacheAwareScheduler,
@@ -284,8 +286,16 @@ def test_a_sweep_is_refused_as_a_whole_or_run_by_run(
 
 def test_a_dry_run_without_gpus_is_told_how_to_plan_for_some() -> None:
     plan = make_plan(composed("games=werewolf", "model=qwen3-8b", "dry_run=true"))
-    with pytest.raises(UsageError, match=r"dry_run=true cluster\.hypothetical=8xh100"):
+    with pytest.raises(UsageError) as auto:
         plan.settled(0)
+    words = ["games=werewolf", "model=qwen3-8b", "engine=sglang", "dry_run=true"]
+    wants = make_plan(composed(*words)).settled(0).wants
+    with pytest.raises(UsageError, match="no GPUs on 1 node") as asked:
+        refuse_impossible(wants, [Node("a", "a", 8, 0, 8, 0)])
+    for error in (auto, asked):
+        found = re.search(r"dry_run=true cluster\.hypothetical=(\S+) \(docs/", str(error.value))
+        assert found is not None
+        assert place(wants, hypothetical_nodes(found[1])), "it can be typed as it stands there"
 
 
 @pytest.mark.parametrize("n", [2, 3])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.config import ModelConfig, SGLangEngine
-from runner.engine import Place, check, make_engine, prepare, shown_command
+from runner.engine import Place, check, make_engine, prepare, sglang, shown_command
 from runner.engine.installed import model_path
 from runner.engine.sglang import command
 from runner.engine.sglang.load import read_loads, read_metrics
@@ -116,6 +116,25 @@ def test_the_dry_run_shows_the_command_without_a_key() -> None:
     said = shown_command(SGLangEngine(), MODEL, HERE)
     assert "serve.py --model-path Qwen/Qwen3-8B" in said
     assert "key" not in said
+
+
+@pytest.mark.parametrize(
+    ("config", "release"),
+    [
+        (SGLangEngine(python="/no/such/python"), "0.5.23"),
+        (SGLangEngine(runtime_env={"pip": ["sglang==0.5.16"]}), "0.5.16"),
+        (
+            SGLangEngine(runtime_env={"pip": {"packages": ["x", "sglang[all]==0.6.0rc1"]}}),
+            "0.6.0rc1",
+        ),
+        (SGLangEngine(python="/no/such/python", runtime_env={"env_vars": {"A": "1"}}), "0.5.23"),
+    ],
+)
+def test_a_plan_is_for_the_sglang_that_will_serve(config: SGLangEngine, release: str) -> None:
+    assert sglang.release(config) == release
+    on = release != "0.5.16"
+    assert sglang.sessions(config, MODEL) is on
+    assert ("--enable-session-radix-cache" in shown_command(config, MODEL, HERE)) is on
 
 
 def test_a_missing_sglang_says_how_to_get_one() -> None:

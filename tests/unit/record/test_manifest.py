@@ -54,7 +54,9 @@ def test_an_attempt_that_was_killed_is_lost_and_ends_with_its_last_sign(tmp_path
     assert second.attempts[0].ended_at == "1970-01-01T00:00:00.000+00:00"
 
 
-@pytest.mark.parametrize("torn", ["", "{", "[]", '{"attempts": []}', '{"attempts": [{}]}'])
+@pytest.mark.parametrize(
+    "torn", ["", "{", "[]", "[" * 100_000, '{"attempts": []}', '{"attempts": [{}]}']
+)
 def test_a_damaged_manifest_is_named(tmp_path: Path, torn: str) -> None:
     (tmp_path / "run.json").write_text(torn)
     with pytest.raises(RunFailed, match=r"run.json is damaged.*another run_dir"):

@@ -83,6 +83,30 @@ def test_to_evict_what_the_dead_left_is_worth_something(weights: Path) -> None:
     assert told.games_per_gpu_day > 1.02 * kept.games_per_gpu_day
 
 
+@pytest.mark.parametrize(
+    ("words", "alike", "said"),
+    [
+        ([], "true", "sglang 0.5.23 evicts first what seats that are out left"),
+        (["++engine.args.disable_radix_cache=true"], "false", "evicts all by age"),
+        (
+            ["++engine.runtime_env.pip=['sglang==0.5.16']"],
+            "false",
+            "sglang 0.5.16 evicts all by age: it has no sessions",
+        ),
+    ],
+)
+def test_servers_have_sessions_where_their_command_says_so(
+    weights: Path, words: list[str], alike: str, said: str
+) -> None:
+    base = ("n=1000", "layout=dialogue", "engine=sglang", *words)
+    found = predicted(weights, *base, on="1x8xa100-40g")
+    asked = f"engine.enable_session_radix_cache={alike}"
+    wanted = predicted(weights, *base, asked, on="1x8xa100-40g")
+    assert (found.hit_rate, found.hours) == (wanted.hit_rate, wanted.hours)
+    assert any(said in line for line in found.assumed)
+    assert not any("evicts" in line for line in wanted.assumed), "that was asked for"
+
+
 def test_what_it_rests_on_is_said(weights: Path) -> None:
     found = predicted(weights, "engine=vllm", "n=40", "model.sampling.reasoning_tokens=100")
     said = "\n".join(found.assumed)

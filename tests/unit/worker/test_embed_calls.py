@@ -137,6 +137,17 @@ async def test_every_call_is_a_row_and_counted_and_no_move(
     assert embedding.bodies[-1]["input"] == ["The end.", "-"], "blank texts are refused by servers"
 
 
+async def test_what_is_embedded_belongs_to_no_session(model: Model, embedding: Embedding) -> None:
+    worker = Worker("worker-0", remembering())
+    servers = {"m": model.address(), "e": replace(embedding.address(), sessions=True)}
+    await worker.deliver([Play(SPEC, 1, servers)])
+    await collect_until(worker, lambda report: bool(report.results))
+    await asyncio.sleep(0.05)
+    assert len(embedding.bodies) == 11
+    assert not any("session_id" in body for body in embedding.bodies), "nor is one closed"
+    await worker.stop()
+
+
 async def test_a_run_without_an_embedding_server_hashes(model: Model) -> None:
     sys.modules["duel_games"].__dict__["Remembering"] = Remembering
     worker = Worker("worker-0", job("Remembering", embedder="hashing"))

@@ -14,7 +14,6 @@ from test_worker import SPEC, Duel, collect_until, importable, job, legal
 
 from runner import Outcome, Table
 from runner.config import RoundRobinScheduler
-from runner.game import Kind, Message, Prompt, Request
 from runner.policy.baseline import RandomPolicy
 from runner.worker import Play, Pool, Reroute, ServerAddress, Worker
 from runner.worker.sessions import Sessions
@@ -177,31 +176,31 @@ class Desk:
     def __init__(self, *names: str) -> None:
         self.closed: list[tuple[str, str]] = []
         self.out: list[str] = []
-        self.sessions = Sessions(
+        self.sessions = Sessions[ServerAddress](
             "e/1",
             lambda server, name: self.closed.append((server.server_id, name)),
             self.out.append,
         )
         table = Table(list(names), RandomPolicy())
-        self.sessions.seats = table.seats
+        self.seats = table.seats
+        self.sessions.dead = lambda: [seat.name for seat in self.seats if not seat.alive]
 
     def ask(self, seat: str, server: ServerAddress = HERE, *, answered: bool = True) -> str:
-        session = self.sessions.call(server, request(seat))
+        session = self.sessions.call(server, seat)
         if answered:
             self.sessions.answered(server, seat)
         return session
 
     def dies(self, seat: str) -> None:
-        next(one for one in self.sessions.seats if one.name == seat).alive = False
+        next(one for one in self.seats if one.name == seat).alive = False
 
 
-def test_what_is_embedded_belongs_to_no_session() -> None:
+def test_an_episode_that_is_over_closes_what_is_open_once() -> None:
     desk = Desk("Ann")
-    assert desk.sessions.call(HERE, request("Ann", Kind.embed)) == ""
     assert desk.ask("Ann") == "e/1/0"
     desk.sessions.close()
     desk.sessions.close()
-    assert desk.closed == [("server-0", "e/1/0")], "once"
+    assert desk.closed == [("server-0", "e/1/0")]
 
 
 def test_a_name_of_the_game_is_in_no_servers_log() -> None:
@@ -215,10 +214,10 @@ def test_one_that_dies_elsewhere_than_it_was_last_asked_is_out_all_the_same() ->
     desk.sessions.keep([])  # a pause
     desk.dies("Ann")
     desk.ask("Bob", THERE)
-    assert desk.sessions.take_out() == ["Ann"] == desk.out
+    assert desk.out == ["Ann"]
     assert desk.closed == [("server-0", "e/1/0")]
     desk.ask("Bob", THERE)
-    assert not desk.sessions.take_out(), "once"
+    assert desk.out == ["Ann"], "once"
 
 
 def test_two_dead_ones_that_speak_at_once_are_out_when_both_have_spoken() -> None:
@@ -231,9 +230,9 @@ def test_two_dead_ones_that_speak_at_once_are_out_when_both_have_spoken() -> Non
     desk.ask("Bob", answered=False)
     for seat in ("Ann", "Bob"):
         desk.sessions.answered(HERE, seat)
-    desk.sessions.take_out()
+    desk.out.clear()
     desk.ask("Cleo")
-    assert sorted(desk.sessions.take_out()) == ["Ann", "Bob"]
+    assert sorted(desk.out) == ["Ann", "Bob"]
     closed = [session for _, session in desk.closed]
     assert set(closed[-2:]) == {"e/1/0", "e/1/1"} and "e/1/2" not in closed
 
@@ -245,20 +244,3 @@ def test_a_call_that_ends_after_its_episode_has_left_is_closed_again() -> None:
     desk.sessions.keep([])
     desk.sessions.answered(HERE, "Ann")
     assert desk.closed == [("server-0", "e/1/0")] * 2
-
-
-def request(seat: str, kind: Kind = Kind.say) -> Request:
-    return Request(
-        seat=seat,
-        role=None,
-        ordinal=0,
-        retry=0,
-        turn=0,
-        phase="",
-        kind=kind,
-        seed=0,
-        compose=lambda: Prompt((Message("user", "?"),)),
-        options=(),
-        schema=None,
-        max_tokens=None,
-    )
