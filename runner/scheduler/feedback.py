@@ -35,7 +35,7 @@ class Law:
     """… to so much of itself."""
 
 
-FULL_BATCHES = Law(calm=0.003, grow=0.005, most=1.05, thrashing=0.01, cut=0.93)
+FULL_BATCHES = Law(calm=0.003, grow=0.005, most=1.0, thrashing=0.01, cut=0.93)
 SPARE = 0.05
 """Share from which on misses that a fuller batch is worth change the law."""
 

@@ -20,10 +20,17 @@ FINISHED = 64
 """Finished episodes that are remembered."""
 LIVE = 64
 """Live episodes that are looked at."""
-UNKNOWN = 3.0
-"""How many times as far as anything seen an episode may go while none has finished."""
+UNKNOWN = 2.0
+"""How many times as far as anything seen an episode may go while none has finished: what has lasted
+for so long lasts as long again (Lindy's law)."""
 LATER = 1.25
 """The same once all have ended by then; in between, by the share that is known to go on."""
+KNOWN = 0.1
+"""Of those expected to get to a phase: where no more are known to be there, the ends there tell
+nothing. The fastest are the first to be far, and one of them the first to end."""
+SHRINK = 0.25
+"""Of the largest usual size: by so many tokens more on either side is an episode compared to the
+usual one, as small ones say little about what they are going to be."""
 SCALE = (0.3, 3.0)
 """How far one episode may differ from the usual one at its phase."""
 
@@ -81,11 +88,18 @@ class Forecast:
         self._weight = 1.0
         """Live episodes that each one looked at stands for, of finished ones that each remembered
         one does."""
+        self._episodes = 0.0
+        """All that is looked at, weighed."""
         self._sure = False
         self._step = 1
         self._size: list[float] = []
         self._lives: list[float] = []
         """Grid point → share of all episodes that get there."""
+        self._trails: list[Sequence[int]] = []
+        self._means: dict[int, float] = {}
+        """Answered calls → mean size after them, as far as asked for."""
+        self.mean = 0.0
+        """The footprint of an episode, in tokens, on average over its life."""
 
     @property
     def sure(self) -> bool:
@@ -113,6 +127,8 @@ class Forecast:
         if ongoing and self._finished:
             live_each, ended_each = len(every) / len(ongoing), self._ends / len(self._finished)
             self._weight = max(1.0, live_each / ended_each)
+        self._episodes = len(self._finished) + self._weight * len(ongoing)
+        self._trails, self._means = trails, {}
         self._sure = self._ends > 0
         reach = LATER + (UNKNOWN - LATER) * self._outlive(ongoing)
         self._step = max(1, -(-int(max(map(len, trails)) * reach) // GRID))
@@ -126,10 +142,12 @@ class Forecast:
             else:
                 self._size.append(self._extrapolated(point))
             self._lives.append(alive)
-            alive *= 1.0 - self._ending(phase, ongoing)
+            alive *= 1.0 - self._ending(phase, ongoing, alive)
+        weighed = zip(self._size, self._lives, strict=True)
+        self.mean = sum(size * lives for size, lives in weighed) / sum(self._lives)
 
-    def _ending(self, phase: int, ongoing: Sequence[Sequence[int]]) -> float:
-        """Share of those at grid point `phase` that end before the next point.
+    def _ending(self, phase: int, ongoing: Sequence[Sequence[int]], alive: float) -> float:
+        """Share of those at grid point `phase`, where `alive` get to, that end before the next.
 
         The actuarial estimate: of the ongoing, those that are between the two points count half.
         Without them the first end of a run would be that of nearly all who are known to be there.
@@ -140,7 +158,7 @@ class Forecast:
         for trail in ongoing:
             if len(trail) > phase:
                 at_risk += self._weight if len(trail) > after else 0.5 * self._weight
-        return ends / at_risk if at_risk else 0.0
+        return ends / at_risk if self._known(at_risk, alive) else 0.0
 
     def _outlive(self, ongoing: Sequence[Sequence[int]]) -> float:
         """Share of all episodes that go on beyond every end that was seen (Kaplan–Meier)."""
@@ -148,8 +166,15 @@ class Forecast:
         lengths = sorted(map(len, self._finished))
         for before, length in enumerate(lengths):
             at_risk = self._weight * sum(len(trail) >= length for trail in ongoing)
-            alive *= 1.0 - 1.0 / (len(lengths) - before + at_risk)
+            at_risk += len(lengths) - before
+            if not self._known(at_risk, alive):
+                break
+            alive *= 1.0 - 1.0 / at_risk
         return alive
+
+    def _known(self, at_risk: float, alive: float) -> bool:
+        """Whether enough are known to be where `alive` of all episodes get to."""
+        return at_risk > KNOWN * alive * self._episodes
 
     def _extrapolated(self, point: int) -> float:
         """The size at a point that no episode has reached: on in a straight line."""
@@ -160,17 +185,38 @@ class Forecast:
         """The footprint at each grid point from now on; None: of an episode that has not begun."""
         if not self._size:
             return NOTHING
-        now = footprint.now if footprint is not None and footprint.trail else 0
-        at = 0
-        scale = 1.0
-        if footprint is not None and footprint.trail:
-            at = min(GRID - 1, footprint.phase // self._step)
-            usual = self._size[at]
-            scale = min(SCALE[1], max(SCALE[0], now / usual)) if usual > 0 else 1.0
-        alive = self._lives[at]
-        if alive <= 0:  # longer than any known one
-            return [float(now)] * GRID
-        there = zip(self._size[at:], self._lives[at:], strict=True)
-        ahead = [scale * size * lives / alive for size, lives in there]
-        ahead[0] = max(ahead[0], float(now))
+        if footprint is None or not footprint.trail:
+            return [size * lives for size, lives in zip(self._size, self._lives, strict=True)]
+        now = float(footprint.now)
+        at, after = divmod(footprint.phase - 1, self._step)
+        share = after / self._step
+        lives = _between(self._lives[at:], share)
+        if not lives or lives[0] <= 0:  # longer than any known one
+            return [now] * GRID
+        of_now = self._scale(footprint) / lives[0]
+        sizes = _between(self._size[at:], share)
+        ahead = [of_now * size * alive for size, alive in zip(sizes, lives, strict=True)]
+        ahead[0] = now
         return ahead + [0.0] * (GRID - len(ahead))
+
+    def _scale(self, footprint: Footprint) -> float:
+        """How large one that has begun is, compared to the usual one after as many calls."""
+        usual, more = self._usual(footprint.phase), SHRINK * max(self._size)
+        least, most = SCALE
+        return min(most, max(least, (footprint.now + more) / (usual + more))) if more else 1.0
+
+    def _usual(self, calls: int) -> float:
+        """The mean footprint after so many calls. Between grid points it is no straight line: the
+        first calls of an episode may be small."""
+        if calls not in self._means:
+            there = [trail[calls - 1] for trail in self._trails if len(trail) >= calls]
+            self._means[calls] = sum(there) / len(there) if there else self._size[-1]
+        return self._means[calls]
+
+
+def _between(points: Sequence[float], share: float) -> list[float]:
+    """The values at that share of the way from each point to the next, on a straight line."""
+    if not share:
+        return list(points)
+    pairs = zip(points, points[1:], strict=False)
+    return [one * (1.0 - share) + other * share for one, other in pairs]

@@ -19,16 +19,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.scheduler.account import Account
-from runner.scheduler.feedback import law
-from runner.scheduler.forecast import Footprint, Forecast
+from runner.scheduler.feedback import FULL_BATCHES, law
+from runner.scheduler.forecast import NOTHING, Ahead, Footprint, Forecast
 from runner.scheduler.messages import Call
 
 TICK_S = 2.0
 """Between two looks at a server's misses."""
 SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Of what a call should have found: that is how well expectations are known."""
-COLD = 6
+COLD = 8
 """Calls after which, while no episode has finished, a server holds twice what its engine says."""
+BURST = 1.1
+"""Of what a server may hold: no more than so much is begun by what episodes take on average over
+their lives. A cohort that begins at once is small at once, and then large: its batches too."""
 TIGHT = 0.9
 """KV use of running requests beyond which a queue is one for memory."""
 
@@ -141,7 +144,7 @@ class Ledger:
             return max(1.0, one.limit)  # whatever it takes, somebody has to play
         if one.running >= one.enough or len(one.held) >= one.widest:
             return 0.0
-        room = one.limit - one.peak()
+        room = one.limit - self._projected(one)
         if not self._forecasts[one.model].sure:
             calls = sum(self._footprints[name, one.model].phase for name in one.held)
             slots = int(one.slots * (1 + calls / len(one.held) / COLD))
@@ -153,7 +156,7 @@ class Ledger:
         if self._slots is not None or not one.capacity or not one.held:
             return True
         ahead = self._forecasts[one.model].ahead(self._footprints.get((episode, one.model)))
-        return one.peak(ahead) <= one.limit
+        return self._projected(one, ahead) <= one.limit
 
     def to_pause(self, server: str, now: float) -> Sequence[str]:
         """The youngest, until what is held now fits; the oldest goes on whatever it takes."""
@@ -227,7 +230,14 @@ class Ledger:
     def _room_is_short(self, one: Account) -> bool:
         """Whether the ledger is what keeps further episodes away."""
         ahead = self._forecasts[one.model].ahead(None)
-        return one.peak(ahead) > one.limit
+        return self._projected(one, ahead) > one.limit
+
+    def _projected(self, one: Account, more: Ahead = NOTHING) -> float:
+        """What counts against the limit, in tokens: the largest sum to come, or the usual one of
+        as many episodes, if batches are full and more of them at once gain little."""
+        episodes = len(one.held) + (more is not NOTHING)
+        usual = episodes * self._forecasts[one.model].mean / BURST
+        return max(one.peak(more), usual if law(one.worth) is FULL_BATCHES else 0.0)
 
     def _look_ahead(self, one: Account, now: float) -> None:
         """Enter what each episode has become by now, and what it is going to be."""
