@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 GRID = 16
 """Points at which the course of an episode is estimated; the last lies behind its usual end."""
@@ -218,5 +219,4 @@ def _between(points: Sequence[float], share: float) -> list[float]:
     """The values at that share of the way from each point to the next, on a straight line."""
     if not share:
         return list(points)
-    pairs = zip(points, points[1:], strict=False)
-    return [one * (1.0 - share) + other * share for one, other in pairs]
+    return [one * (1.0 - share) + other * share for one, other in pairwise(points)]
