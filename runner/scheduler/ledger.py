@@ -193,7 +193,7 @@ class Ledger:
         return {
             "fraction": round(one.feedback.fraction, 4),
             "held_tokens": self._held_now(one),
-            "projected_tokens": round(one.peak()),
+            "projected_tokens": round(self._projected(one)),
             "limit_tokens": round(one.limit),
             "worth": round(one.worth, 4),
             "common_tokens": one.common,
