@@ -58,7 +58,7 @@ _LOAD = {
 _ACCOUNT = {
     "fraction": ("runner_scheduler_fraction", "Share of the KV cache that episodes may take."),
     "held_tokens": ("runner_scheduler_held_tokens", "Footprints of the episodes held."),
-    "projected_tokens": ("runner_scheduler_projected_tokens", "Their largest sum to come, or the usual one of as many."),
+    "projected_tokens": ("runner_scheduler_projected_tokens", "Their largest sum to come."),
     "limit_tokens": ("runner_scheduler_limit_tokens", "What episodes may take."),
     "used_tokens": ("runner_scheduler_used_tokens", "What episodes take (thunderagent)."),
     "common_tokens": ("runner_scheduler_common_tokens", "What all episodes share."),
