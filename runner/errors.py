@@ -2,7 +2,8 @@
 
 Three kinds of trouble, three audiences:
 
-* `UsageError` and `RunFailed` speak to the person at the terminal (exit codes 2 and 1).
+* `UsageError` and `RunFailed` speak to the person at the terminal (exit codes 2 and 1;
+  `Unreadable`, a `RunFailed`, is 2 until the run has begun).
 * `LimitReached`, `ModelFault` and `InfraError` end one episode and become its `Status`.
   A bad episode is data, not a crash.
 * Anything else raised inside a game is a bug of that game (`Status.game_error`); anything else

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from runner.episode import ENDED_WELL, Status
+from runner.errors import Unreadable
 from runner.record.convert import conform
 from runner.record.schema import SEATS, STEPS, TABLES
 from runner.record.segments import (
@@ -106,10 +107,16 @@ class Index:
 def survey(storage: Storage, index: Index | None = None) -> Survey:
     """What a run directory holds; fills `index`. Raises Unreadable when a segment is damaged."""
     index = index or Index()
-    ends = _ends(storage)
-    well = {episode for episode, (status, _) in ends.items() if status in ENDED_WELL}
-    parts = steadily(storage, lambda: _parts(storage, index, None, well, _COUNTED))
-    return Survey(ends, _counted(parts) if parts else {})
+    try:
+        ends = _ends(storage)
+        well = {episode for episode, (status, _) in ends.items() if status in ENDED_WELL}
+        parts = steadily(storage, lambda: _parts(storage, index, None, well, _COUNTED))
+        return Survey(ends, _counted(parts) if parts else {})
+    except (ValueError, pa.ArrowException) as error:
+        raise Unreadable(
+            f"The tables episodes and steps of {storage.place} hold what no runner writes "
+            f"({error}). Put back a copy, or move the file away that does not belong there."
+        ) from error
 
 
 def _ends(storage: Storage) -> dict[str, tuple[Status, int]]:

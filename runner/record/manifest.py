@@ -94,22 +94,29 @@ def load(storage: Storage) -> Manifest | None:
             "copy, change its permissions, or use another run_dir."
         ) from error
     try:
-        found = _MANIFEST.validate_python(json.loads(text))
+        tree = json.loads(text)
+        _refuse_newer(storage, tree)
+        found = _MANIFEST.validate_python(tree)
         _check(found)
     except (ValueError, RecursionError) as error:
         raise Unreadable(
             f"{storage.place}/{MANIFEST} is damaged ({_fault(error)}). Put back a copy, or use "
             "another run_dir."
         ) from error
-    if found.format > FORMAT:
-        raise Unreadable(
-            f"{storage.place}/{MANIFEST} is of format {found.format}, and this runner reads up to "
-            f"{FORMAT}. Use the newer one that wrote it, or another run_dir."
-        )
     return found
 
 
 _MANIFEST = TypeAdapter(Manifest)
+
+
+def _refuse_newer(storage: Storage, tree: Any) -> None:
+    """Raise Unreadable for a later format, whatever else it has: it may be of another shape."""
+    number = tree.get("format") if isinstance(tree, dict) else None
+    if isinstance(number, int) and number > FORMAT:
+        raise Unreadable(
+            f"{storage.place}/{MANIFEST} is of format {number}, and this runner reads up to "
+            f"{FORMAT}. Use the newer one that wrote it, or another run_dir."
+        )
 
 
 def _check(found: Manifest) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from runner.errors import RunFailed
 from runner.record.convert import Row, check_rows, to_fitting_tables
 from runner.record.schema import TABLES
 
@@ -34,10 +35,10 @@ class Packed:
         return self.count
 
     def batch(self) -> pa.RecordBatch:
-        """The rows, without a copy. Raises ValueError when they were packed for other columns."""
+        """The rows, without a copy. Raises RunFailed when they were packed for other columns."""
         schema = TABLES[self.table]
         if self.form != _FORMS[self.table]:
-            raise ValueError(
+            raise RunFailed(
                 f"rows of table {self.table} were packed by another version of runner: install "
                 "the same one on all nodes"
             )

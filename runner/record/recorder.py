@@ -50,8 +50,8 @@ def _unguarded() -> None:
 class Recorder:
     """The one writer of a run directory; its lease must be held.
 
-    `add` and `end` only put rows into memory and may be called from one thread (the event loop)
-    while another is inside `flush` or `close`, which block on the disk.
+    `add`, `end` and their packed forms only put rows into memory and may be called from one thread
+    (the event loop) while another is inside `flush` or `close`, which block on the disk.
     """
 
     def __init__(
@@ -135,14 +135,14 @@ class Recorder:
                 self._take("seats", of_seats)
                 self._take("episodes", ends)
                 return []
-        seats_of: dict[str, list[Row]] = {}
+        seats_of: dict[tuple[str, int], list[Row]] = {}
         for seat in of_seats.to_pylist():
-            seats_of.setdefault(seat["episode_id"], []).append(seat)
-        return [
-            row["episode_id"]
-            for row in ends.to_pylist()
-            if not self.end(row, seats_of.get(row["episode_id"], []))
-        ]
+            seats_of.setdefault((seat["episode_id"], seat["attempt"]), []).append(seat)
+        taken: dict[str, bool] = {}
+        for row in ends.to_pylist():
+            mine = seats_of.get((row["episode_id"], row["attempt"]), [])
+            taken.setdefault(row["episode_id"], self.end(row, mine))
+        return [episode for episode, anew in taken.items() if not anew]
 
     @property
     def waiting(self) -> int:

@@ -107,15 +107,20 @@ def _names(storage: Storage, folder: str) -> list[str]:
 
 
 def check_ends(storage: Storage, tables: Iterable[str]) -> None:
-    """Look at the end of each visible segment, and not at its rows: one that was cut off has none.
+    """Look at the end of each visible segment: one that was cut off has none. Damage inside stays
+    unseen until its rows are read.
 
     Raises Unreadable. Before anything is added: a damaged segment may cover tails that are still
     there, which `recover` would delete.
     """
-    for table in tables:
-        for found in visible(storage, table):
-            with _parquet(storage, found):
-                pass
+
+    def look() -> None:
+        for table in tables:
+            for found in visible(storage, table):
+                with _parquet(storage, found):
+                    pass
+
+    steadily(storage, look)
 
 
 def uncovered(tails: Iterable[Tail], segments: Iterable[Segment]) -> list[Tail]:
@@ -162,10 +167,11 @@ def _parquet(storage: Storage, found: Segment, **options: Any) -> Iterator[pq.Pa
 
 def read_tail(storage: Storage, tail: Tail) -> pa.Table | None:
     """The rows of a tail; None, with a warning, when a power cut tore it."""
-    data = storage.get(tail.path)
     try:
-        return from_arrow_file(data)
-    except (pa.ArrowException, OSError) as error:
+        return from_arrow_file(storage.get(tail.path))
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, IsADirectoryError) as error:
         log.warning("%s/%s is damaged and left out: %s", storage.place, tail.path, error)
         return None
 

@@ -309,6 +309,8 @@ class Driver:
             self.observe(Ended(tuple(report.ended)))
         for result in report.failed:
             self._attempt_failed(result)
+        if report.ended:
+            self._set_aside_in_a_row = 0
         for server, reason in report.failures.items():
             self._fleet.suspect(server, reason)
 
@@ -326,7 +328,7 @@ class Driver:
 
     def _end_all(self, report: Parcel) -> None:
         """Record the ends that a worker reports, each once."""
-        self._set_aside_in_a_row = 0
+        self._set_aside_in_a_row = -len(report.failed)  # an end may have been among them
         now = time.monotonic()
         known: dict[str, dict[str, Any]] = {
             "gpu_seconds": {name: self._meter.take(name, now) for name in report.ended},

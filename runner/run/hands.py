@@ -83,6 +83,8 @@ class Hands:
         try:
             async with asyncio.timeout(_LAST_WORDS_S):
                 await worker.halt()
+                # The first may be an empty one that was made before it stopped.
+                self._take(worker.worker_id, await self._collect(worker, 0))
                 while self._take(worker.worker_id, await self._collect(worker, 0)):
                     pass
         except (TimeoutError, RunnerError) as error:

@@ -100,7 +100,7 @@ class Plan:
         Raises UsageError when nothing does, or what does cannot work.
         """
         engines = {
-            name: _suited(resolve_auto(engine, self.models[name], gpus), self.config.layout)
+            name: _suited(resolve_auto(engine, self.models[name], gpus), self.config)
             for name, engine in self.engines.items()
         }
         for name, engine in engines.items():
@@ -115,13 +115,14 @@ class Plan:
         return replace(self, engines=engines, job=job)
 
 
-def _suited(engine: EngineConfig, layout: str) -> EngineConfig:
-    """With what suits the layout where nothing is said.
+def _suited(engine: EngineConfig, config: RunConfig) -> EngineConfig:
+    """With what suits the layout and the scheduler where nothing is said.
 
     A history that all seats share is used at every turn: it is never the oldest in a cache, and
-    sessions would gain nothing (docs/scheduling.md).
+    sessions would gain nothing. Whose calls go anywhere has none (docs/scheduling.md).
     """
-    if not isinstance(engine, SGLangEngine) or layout == "dialogue":
+    has_sessions = config.layout == "dialogue" and not isinstance(config.scheduler, RoutedScheduler)
+    if not isinstance(engine, SGLangEngine) or has_sessions:
         return engine
     wanted = engine.enable_session_radix_cache
     return engine if wanted is not None else replace(engine, enable_session_radix_cache=False)

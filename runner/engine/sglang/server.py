@@ -63,6 +63,8 @@ class SGLangServer(ServedEngine[SGLangEngine]):
             metrics_every_s=METRICS_EVERY_S if config.enable_metrics else None,
             probe=StallProbe(self.name, config.stall_s),
         )
+        self._serving: str | None = release(config)
+        """What serves; once it is about to, what is installed there."""
 
     async def stats(self) -> EngineStats:
         """Load now. Rates are of the last five seconds or more, and stay the same in between."""
@@ -75,6 +77,7 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         require_directory(self._model.path)
         env = command.environment(self._config)
         await asyncio.to_thread(SOFTWARE.require, self._config.python, env)
+        self._serving = await asyncio.to_thread(_installed, self._config)
         if self._config.device == "cuda":
             await gpus.check_free(self._config.gpu_check)
 
@@ -84,7 +87,7 @@ class SGLangServer(ServedEngine[SGLangEngine]):
         return self._answers(
             self._config.slots or await self._room(),
             meta_info=True,
-            sessions=sessions(self._config, self._model),
+            sessions=command.sessions(self._config, self._model, self._serving),
         )
 
     async def _room(self) -> int:
@@ -97,7 +100,12 @@ class SGLangServer(ServedEngine[SGLangEngine]):
 
     def _command(self, ports: Sequence[int], api_key: str) -> Command:
         words = command.argv(
-            self._config, self._model, self._place, self._server.bind, ports, release(self._config)
+            self._config,
+            self._model,
+            self._place,
+            self._server.bind,
+            ports,
+            self._serving,
         )
         env = {**command.environment(self._config), command.KEY: api_key}
         return Command(words, env, secrets=(api_key,), leftovers=LEFTOVERS)
@@ -127,16 +135,14 @@ def version(config: SGLangEngine) -> str:
 
 
 def release(config: SGLangEngine) -> str:
-    """The version that serves: the one that Ray is to install, the one installed here, or ours.
-
-    Where a server starts there is one installed; the last is for plans made elsewhere.
-    """
+    """The version that is going to serve: the one that Ray is to install, the one installed here,
+    or ours. For plans: where a server starts, its own is asked for."""
     wanted = re.search(r"\bsglang(?:\[[^]]*\])?==([\w.]+)", str(config.runtime_env))
     return wanted[1] if wanted else _installed(config) or OURS
 
 
 def sessions(config: SGLangEngine, model: ModelConfig) -> bool:
-    """Whether such a server has sessions: its command line, its endpoint and plans ask here."""
+    """Whether such a server is going to have sessions; plans ask here."""
     return command.sessions(config, model, release(config))
 
 

@@ -66,6 +66,20 @@ def foreign(out: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), out / "steps" / "mine.parquet")
 
 
+def numbered(out: Path) -> None:
+    """As if another program had written into `steps`."""
+    path = next((out / "steps").glob("001-*"))
+    table = pq.read_table(path)
+    at = table.column_names.index("episode_id")
+    odd = table.set_column(at, "episode_id", pa.array(range(table.num_rows), pa.int64()))
+    pq.write_table(odd, out / "steps" / "mine.parquet")
+
+
+def without_status(out: Path) -> None:
+    path = next((out / "episodes").glob("001-*"))
+    pq.write_table(pq.read_table(path).drop(["status"]), out / "episodes" / "mine.parquet")
+
+
 def a_file_for(out: Path, name: str) -> None:
     shutil.rmtree(out / name)
     (out / name).touch()
@@ -78,6 +92,7 @@ MANIFESTS: list[tuple[Callable[[Path], None], str]] = [
     (lambda out: told(out, attempts=[{"attempt": 1}]), "run.json is damaged (attempts.0."),
     (lambda out: told(out, config={"words": None}), "run.json is damaged (config.words: "),
     (lambda out: told(out, format=9), "run.json is of format 9"),
+    (lambda out: told(out, format=9, more="of another shape"), "run.json is of format 9"),
 ]
 FILES: list[tuple[Callable[[Path], None], str]] = [
     (lambda out: cut(out, "steps/*"), "steps/001-000001-000001.parquet cannot be read: "),
@@ -103,6 +118,15 @@ def test_a_run_that_goes_on_is_refused_before_anything_starts(
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert re.search("[Pp]ut back a copy|Use the newer one", done.stderr), "what to do"
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("alien", [numbered, without_status])
+def test_a_table_that_no_runner_writes_is_refused(alien: Callable[[Path], None], out: Path) -> None:
+    alien(out)
+    done = run("run_dir=out", cwd=out.parent)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Put back a copy, or move the file away" in done.stderr
 
 
 @pytest.mark.parametrize("tool", [audit, export, lint, report])

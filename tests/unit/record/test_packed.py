@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runner.errors import RunFailed
 from runner.record import Packed, Recorder, pack, read, storage_at
 from runner.record.sample import episode, seat, step
 
@@ -59,7 +60,7 @@ def test_a_row_without_the_columns_of_its_table_is_refused() -> None:
 def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     packed = pack([step("a")], "steps")
-    with pytest.raises(ValueError, match="another version of runner"):
+    with pytest.raises(RunFailed, match="another version of runner"):
         recorder.add_packed(replace(packed, form=packed.form ^ 1))
     assert recorder.waiting == 0
 
@@ -89,6 +90,18 @@ def test_what_the_driver_knows_stands_in_the_rows(tmp_path: Path) -> None:
     assert column(tmp_path, "episodes", "gpu_seconds") == [1.5, 2.5]
     assert column(tmp_path, "episodes", "server_id") == ["server-0", None]
     assert column(tmp_path, "seats", "episode_id") == ["a", "a", "b", "b"]
+
+
+def test_of_an_episode_that_comes_twice_at_once_the_first_end_stands(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    twice = pack(
+        [episode("a", winner="first"), episode("a", attempt=2, winner="later")], "episodes"
+    )
+    seats = pack([seat("a"), seat("a", attempt=2)], "seats")
+    assert recorder.end_packed(twice, seats, {}) == []
+    recorder.close()
+    assert column(tmp_path, "episodes", "winner") == ["first"]
+    assert column(tmp_path, "seats", "attempt") == [1]
 
 
 @pytest.mark.parametrize("flushed", [False, True])

@@ -8,6 +8,7 @@ import weakref
 from typing import Any
 
 from runner.cluster.parcel import Parcel, parcel
+from runner.record.sample import step
 from runner.run.board import Board
 from runner.run.hands import Hands
 from runner.scheduler import Event
@@ -40,6 +41,17 @@ class Hand:
         return parcel(Report(ack + 1, Progress(0, Tally()), [], [], [], {}))
 
 
+class Halted(Hand):
+    """Its last report was made before it stopped and is empty; a later one has something."""
+
+    async def collect(self, wait_s: float, ack: int) -> Parcel:
+        steps = [step("a")] if ack == 1 else []
+        return parcel(Report(min(ack + 1, 2), Progress(0, Tally()), steps, [], [], {}))
+
+    async def halt(self) -> None: ...
+    async def kill(self) -> None: ...
+
+
 class Crew:
     def __init__(self, hand: Hand) -> None:
         self._hand = hand
@@ -60,3 +72,19 @@ async def test_a_report_is_let_go_of_before_the_next_one_is_there() -> None:
     keeping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await keeping
+
+
+async def test_last_words_do_not_end_with_what_was_said_before() -> None:
+    heard: list[int] = []
+
+    class Ears(Listener):
+        def take(self, report: Parcel) -> None:
+            heard.append(len(report.steps))
+
+    anything: Any = Crew(Halted())
+    job: Any = None
+    hands = Hands(anything, Board(1, 0), Ears(), job, slots=1)
+    hand: Any = Halted()
+    hands.workers[hand.worker_id] = hand
+    await hands.stop()
+    assert heard == [0, 1]

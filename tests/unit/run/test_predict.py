@@ -107,6 +107,12 @@ def test_servers_have_sessions_where_their_command_says_so(
     assert not any("evicts" in line for line in wanted.assumed), "that was asked for"
 
 
+def test_a_scheduler_that_routes_each_call_has_no_sessions(weights: Path) -> None:
+    words = ("n=1000", "layout=dialogue", "engine=sglang", "scheduler=round_robin")
+    found = predicted(weights, *words, on="1x8xa100-40g")
+    assert not any("evicts" in line for line in found.assumed)
+
+
 def test_what_it_rests_on_is_said(weights: Path) -> None:
     found = predicted(weights, "engine=vllm", "n=40", "model.sampling.reasoning_tokens=100")
     said = "\n".join(found.assumed)
