@@ -23,7 +23,7 @@ except KeyboardInterrupt as error:
     ("module", "imports"),
     [
         ("runner", "hydra"),
-        ("runner.report", "duckdb"),
+        ("runner.report", "pyarrow"),
         ("runner.audit", "duckdb"),
         ("runner.export", "pyarrow"),
         ("runner.lint", "rich"),
