@@ -27,24 +27,22 @@ class Packed:
 
     table: str
     count: int
-    data: bytes
-    """Empty where there are no rows."""
+    data: Sequence[bytes]
+    """A record batch each, of some of the rows: all at once would take several times the memory."""
     form: int
 
     def __len__(self) -> int:
         return self.count
 
-    def batch(self) -> pa.RecordBatch:
+    def batches(self) -> list[pa.RecordBatch]:
         """The rows, without a copy. Raises RunFailed when they were packed for other columns."""
-        schema = TABLES[self.table]
         if self.form != _FORMS[self.table]:
             raise RunFailed(
                 f"rows of table {self.table} were packed by another version of runner: install "
                 "the same one on all nodes"
             )
-        if not self.count:
-            return pa.RecordBatch.from_pylist([], schema)
-        return pa.ipc.read_record_batch(pa.py_buffer(self.data), schema)
+        schema = TABLES[self.table]
+        return [pa.ipc.read_record_batch(pa.py_buffer(part), schema) for part in self.data]
 
 
 def pack(rows: Sequence[Row], table: str) -> Packed:
@@ -53,8 +51,9 @@ def pack(rows: Sequence[Row], table: str) -> Packed:
     Raises ValueError for a row that does not have the columns of `table`.
     """
     check_rows(rows, table)
-    parts = list(to_fitting_tables(rows, table))
-    if not parts:
-        return Packed(table, 0, b"", _FORMS[table])
-    (batch,) = pa.concat_tables(parts).combine_chunks().to_batches()
-    return Packed(table, batch.num_rows, batch.serialize().to_pybytes(), _FORMS[table])
+    count, data = 0, []
+    for part in to_fitting_tables(rows, table):
+        for batch in part.to_batches():
+            count += batch.num_rows
+            data.append(batch.serialize().to_pybytes())
+    return Packed(table, count, data, _FORMS[table])

@@ -100,10 +100,11 @@ class Recorder:
                 self._ended.update(row["episode_id"] for row in rows)
 
     def add_packed(self, rows: Packed) -> None:
-        """Take rows that were packed elsewhere. Raises ValueError like `Packed.batch`."""
-        batch = rows.batch()
+        """Take rows that were packed elsewhere. Raises RunFailed like `Packed.batches`."""
+        batches = rows.batches()
         with self._adding:
-            self._take(rows.table, batch)
+            for batch in batches:
+                self._take(rows.table, batch)
 
     def end(self, episode: Row, seats: Sequence[Row]) -> bool:
         """Take the end of an episode; False, and nothing taken, if it had ended before."""
@@ -124,22 +125,31 @@ class Recorder:
 
         `known`: column → episode → the value there, in place of what was packed.
         """
-        ends, of_seats = episodes.batch(), seats.batch()
-        names = ends.column("episode_id").to_pylist()
-        for column, values in known.items():
-            ends = filled(ends, column, [values[name] for name in names])
+        ends, of_seats = episodes.batches(), seats.batches()
+        names: list[str] = []
+        for at, batch in enumerate(ends):
+            mine = batch.column("episode_id").to_pylist()
+            names += mine
+            for column, values in known.items():
+                ends[at] = filled(ends[at], column, [values[name] for name in mine])
         anew = set(names)
         with self._adding:
             if len(anew) == len(names) and self._ended.isdisjoint(anew):
                 self._ended |= anew
-                self._take("seats", of_seats)
-                self._take("episodes", ends)
+                for table, batches in (("seats", of_seats), ("episodes", ends)):
+                    for batch in batches:
+                        self._take(table, batch)
                 return []
+        return self._end_one_by_one(ends, of_seats)
+
+    def _end_one_by_one(
+        self, ends: Sequence[pa.RecordBatch], of_seats: Sequence[pa.RecordBatch]
+    ) -> list[str]:
         seats_of: dict[tuple[str, int], list[Row]] = {}
-        for seat in of_seats.to_pylist():
+        for seat in chain.from_iterable(batch.to_pylist() for batch in of_seats):
             seats_of.setdefault((seat["episode_id"], seat["attempt"]), []).append(seat)
         taken: dict[str, bool] = {}
-        for row in ends.to_pylist():
+        for row in chain.from_iterable(batch.to_pylist() for batch in ends):
             mine = seats_of.get((row["episode_id"], row["attempt"]), [])
             taken.setdefault(row["episode_id"], self.end(row, mine))
         return [episode for episode, anew in taken.items() if not anew]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from runner.record.packed import Packed
 from runner.record.schema import TABLES
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -58,3 +59,8 @@ def _plain(field: pa.Field) -> Any:
     if pa.types.is_string(field.type):
         return "" if field.name not in ("rules", "models") else "{}"
     return 0 if pa.types.is_integer(field.type) else 0.0
+
+
+def unpacked(packed: Packed) -> list[dict[str, Any]]:
+    """The rows of `packed`."""
+    return [row for batch in packed.batches() for row in batch.to_pylist()]

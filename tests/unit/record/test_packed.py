@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runner.errors import RunFailed
 from runner.record import Packed, Recorder, pack, read, storage_at
-from runner.record.sample import episode, seat, step
+from runner.record.sample import episode, seat, step, unpacked
 
 
 def column(run_dir: Path, table: str, name: str) -> list[Any]:
@@ -38,12 +38,12 @@ def test_any_rows_come_back_as_they_were(given_rows: list[tuple[str, list[str], 
     ]
     packed = pack(rows, "steps")
     assert len(packed) == len(rows)
-    assert packed.batch().to_pylist() == rows
+    assert unpacked(packed) == rows
 
 
 def test_a_value_that_no_column_can_hold_is_bent_or_its_row_dropped() -> None:
     rows = [step("a", 0, reply="\ud800"), step("a", 1, tries="many"), step("a", 2, tries=2**40)]
-    found = pack(rows, "steps").batch().to_pylist()
+    found = unpacked(pack(rows, "steps"))
     assert [(row["ordinal"], row["reply"], row["tries"]) for row in found] == [
         (0, "?", 1),
         (2, "Hello", 2**31 - 1),
@@ -63,6 +63,15 @@ def test_rows_of_another_version_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="another version of runner"):
         recorder.add_packed(replace(packed, form=packed.form ^ 1))
     assert recorder.waiting == 0
+
+
+def test_thousands_of_rows_come_in_parts_and_in_order(tmp_path: Path) -> None:
+    packed = pack([step("a", n) for n in range(2500)], "steps")
+    assert len(packed) == 2500 and len(packed.data) == 3
+    recorder = Recorder(tmp_path)
+    recorder.add_packed(packed)
+    recorder.close()
+    assert column(tmp_path, "steps", "ordinal") == list(range(2500))
 
 
 def test_rows_keep_their_order_however_they_come(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from runner.engine import EngineStats
 from runner.episode import EpisodeSpec, Status, episode_specs
 from runner.errors import EngineError, RunFailed
 from runner.record import Packed
-from runner.record.sample import episode
+from runner.record.sample import episode, unpacked
 from runner.run.driver import Driver
 from runner.run.plan import Plan
 from runner.scheduler import SlotScheduler
@@ -98,12 +98,12 @@ class Recorded:
         return True
 
     def add_packed(self, rows: Packed) -> None:
-        self.add(rows.table, rows.batch().to_pylist())
+        self.add(rows.table, unpacked(rows))
 
     def end_packed(self, episodes: Packed, seats: Packed, known: Any) -> list[str]:
         return [
             row["episode_id"]
-            for row in episodes.batch().to_pylist()
+            for row in unpacked(episodes)
             if not self.end(row | {c: known[c][row["episode_id"]] for c in known}, ())
         ]
 

@@ -8,7 +8,7 @@ import pytest
 
 from runner.cluster import parcel
 from runner.episode import Status
-from runner.record.sample import episode, seat, step
+from runner.record.sample import episode, seat, step, unpacked
 from runner.run.traffic import Traffic, call_of
 from runner.worker import Progress, Report, Result, Tally
 
@@ -35,8 +35,8 @@ def test_an_attempt_that_failed_is_no_end() -> None:
     )
     assert sent.ended == {"a": Status.finished, "c": Status.game_error}
     assert sent.errors == {"c": "a bug"}
-    assert sent.episodes.batch().column("episode_id").to_pylist() == ["a", "c"]
-    assert sent.seats.batch().column("episode_id").to_pylist() == ["a", "a", "c", "c"]
+    assert [row["episode_id"] for row in unpacked(sent.episodes)] == ["a", "c"]
+    assert [row["episode_id"] for row in unpacked(sent.seats)] == ["a", "a", "c", "c"]
     assert [one.episode for one in sent.failed] == ["b"]
     assert (sent.number, sent.progress.live) == (7, 3)
 
